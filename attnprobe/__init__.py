@@ -1,0 +1,86 @@
+"""attnprobe: probe the attention of diffusion models.
+
+Hook any attention tensor, fold many maps into one field, group the field into segments, score the
+segments, and say all of it in one YAML recipe.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from attnprobe.data.images import read_image
+    from attnprobe.errors import AttnProbeError
+    from attnprobe.fields import AttentionField, Segmentation
+    from attnprobe.hooks import HeadMean, Layers, capture
+    from attnprobe.models import ModelSpec
+    from attnprobe.pipeline import Pipeline
+    from attnprobe.probe import Probe
+    from attnprobe.recipe import Recipe, load_recipe
+    from attnprobe.registry import aggregator, grouper, refiner, source
+
+    __version__: str
+
+#: Public name -> the module that has it, imported when the name is first used: torch takes seconds.
+_HOMES = {
+    "AttentionField": "attnprobe.fields",
+    "AttnProbeError": "attnprobe.errors",
+    "HeadMean": "attnprobe.hooks",
+    "Layers": "attnprobe.hooks",
+    "ModelSpec": "attnprobe.models",
+    "Pipeline": "attnprobe.pipeline",
+    "Probe": "attnprobe.probe",
+    "Recipe": "attnprobe.recipe",
+    "Segmentation": "attnprobe.fields",
+    "aggregator": "attnprobe.registry",
+    "capture": "attnprobe.hooks",
+    "grouper": "attnprobe.registry",
+    "load_recipe": "attnprobe.recipe",
+    "read_image": "attnprobe.data.images",
+    "refiner": "attnprobe.registry",
+    "source": "attnprobe.registry",
+}
+
+__all__ = [
+    "AttentionField",
+    "AttnProbeError",
+    "HeadMean",
+    "Layers",
+    "ModelSpec",
+    "Pipeline",
+    "Probe",
+    "Recipe",
+    "Segmentation",
+    "__version__",
+    "aggregator",
+    "capture",
+    "grouper",
+    "load_recipe",
+    "read_image",
+    "refiner",
+    "source",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name == "__version__":
+        return _version()
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value = getattr(import_module(_HOMES[name]), name)
+    globals()[name] = value
+    return value
+
+
+def _version() -> str:
+    from importlib.metadata import PackageNotFoundError, version
+
+    try:
+        return version("attnprobe")
+    except PackageNotFoundError:  # a checkout that is not installed
+        return "0+unknown"
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -1,0 +1,5 @@
+"""`python -m attnprobe`."""
+
+from attnprobe.cli import main
+
+main()

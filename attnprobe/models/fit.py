@@ -1,0 +1,91 @@
+"""Fitting a picture of any size and shape to what a model takes."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+
+from attnprobe.fields import Size
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
+Fit = Literal["resize", "crop"]
+
+
+@dataclass(frozen=True)
+class View:
+    """The part of a picture that a model sees, and the size at which it does.
+
+    Args:
+        box: (left, top, right, bottom) in the picture's pixels.
+        size: (H, W) fed to the model.
+        cut: what was left out of the picture, in a sentence, or None.
+    """
+
+    box: tuple[int, int, int, int]
+    size: Size
+    cut: str | None = None
+
+    @property
+    def box_size(self) -> Size:
+        """(H, W) of the part in the picture's own pixels."""
+        left, top, right, bottom = self.box
+        return bottom - top, right - left
+
+    def crop(self, array: np.ndarray) -> np.ndarray:
+        """The same part of an array (H, W, …) of the picture's size."""
+        left, top, right, bottom = self.box
+        return array[top:bottom, left:right]
+
+
+def fit_view(image: Size, side: int, fit: Fit, multiple: int) -> View:
+    """Decide what a model sees of a picture (H, W).
+
+    ``resize``: all of it, at about side² pixels in its own aspect, each side rounded to a multiple
+    of what the model divides it by, so that every token grid lies exactly over the picture.
+    ``crop``: the centre square, side min(H, W), offsets rounded down, as the benchmarks do.
+    """
+    height, width = image
+    if fit == "crop":
+        edge = min(image)
+        top, left = (height - edge) // 2, (width - edge) // 2
+        size = _rounded(side, multiple)
+        box = (left, top, left + edge, top + edge)
+        return View(box, (size, size), _describe_cut(image, box))
+    scale = side / (height * width) ** 0.5
+    # A strip thinner than one token keeps its pixel count, not its aspect.
+    shortest = max(_rounded(min(image) * scale, multiple), multiple)
+    longest = _rounded(min(max(image) * scale, side * side / shortest), multiple)
+    size_hw = (shortest, longest) if height <= width else (longest, shortest)
+    return View((0, 0, width, height), size_hw)
+
+
+def _rounded(length: float, multiple: int) -> int:
+    return max(1, round(length / multiple)) * multiple
+
+
+def _describe_cut(image: Size, box: tuple[int, int, int, int]) -> str | None:
+    left, top, right, bottom = box
+    height, width = image
+    edges = {"left": left, "right": width - right, "top": top, "bottom": height - bottom}
+    cuts = [f"{pixels} px {side}" for side, pixels in edges.items() if pixels]
+    return f"fit: crop cut {' and '.join(cuts)} of {width}×{height}" if cuts else None
+
+
+def to_pixels(image: Image, view: View, fit: Fit) -> torch.Tensor:
+    """The view of a picture as a batch (1, 3, H, W), float32 in [−1, 1].
+
+    Bilinear; for ``crop`` without antialiasing, as DiffSeg's program resizes, for ``resize`` with
+    it, so that large photographs do not alias.
+    """
+    array = np.asarray(image.crop(view.box), dtype=np.float32)
+    pixels = torch.from_numpy(array.copy()).permute(2, 0, 1)[None]
+    pixels = F.interpolate(
+        pixels, size=view.size, mode="bilinear", align_corners=False, antialias=fit == "resize"
+    )
+    return pixels / 127.5 - 1

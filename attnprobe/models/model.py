@@ -1,0 +1,98 @@
+"""A loaded pipeline, and the one denoising pass that shows its attention."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+
+from attnprobe.errors import ModelError
+
+
+class Model:
+    """A latent diffusion pipeline with a UNet, ready to be probed.
+
+    Args:
+        pipe: the diffusers pipeline.
+        device: where it works.
+        name: preset, folder or hub name.
+        revision: commit on the hub, or None.
+
+    Raises:
+        ModelError: the pipeline has no VAE or no UNet.
+    """
+
+    def __init__(
+        self, pipe: Any, device: torch.device, name: str, revision: str | None = None
+    ) -> None:
+        for part in ("vae", "unet"):
+            if getattr(pipe, part, None) is None:
+                raise ModelError(
+                    f"model {name} ({type(pipe).__name__}) has no {part}; "
+                    "images are probed through pipelines with a VAE and a UNet"
+                )
+        self.pipe, self.device, self.name, self.revision = pipe, device, name, revision
+        pipe.set_progress_bar_config(disable=True)
+        pipe.to(device)
+        if pipe.vae.dtype == torch.float16 and pipe.vae.config.get("force_upcast", False):
+            pipe.vae.to(torch.float32)  # SDXL's VAE overflows in float16
+
+    @property
+    def denoiser(self) -> Any:
+        """The UNet."""
+        return self.pipe.unet
+
+    @property
+    def size(self) -> int:
+        """Side in pixels of the pictures it was trained on."""
+        return self.denoiser.config.sample_size * self.pipe.vae_scale_factor
+
+    @property
+    def multiple(self) -> int:
+        """What a picture's sides must be a multiple of, for every token grid to be whole."""
+        return self.pipe.vae_scale_factor * 2 ** (len(self.denoiser.config.down_block_types) - 1)
+
+    def describe(self) -> dict[str, Any]:
+        """What identifies the model in a run's records."""
+        return {
+            "model": self.name,
+            "revision": self.revision,
+            "pipeline": type(self.pipe).__name__,
+            "parameters": sum(p.numel() for p in self.denoiser.parameters()),
+            "dtype": str(self.denoiser.dtype).removeprefix("torch."),
+            "device": str(self.device),
+        }
+
+    @torch.no_grad()
+    def encode(self, pixels: torch.Tensor) -> torch.Tensor:
+        """Pixels (B, 3, H, W) in [−1, 1] as latents: the posterior's mean, scaled; no sampling."""
+        vae = self.pipe.vae
+        latents = vae.encode(pixels.to(self.device, vae.dtype)).latent_dist.mean
+        return (latents * vae.config.scaling_factor).to(self.denoiser.dtype)
+
+    def add_noise(self, latents: torch.Tensor, timestep: int, seed: int) -> torch.Tensor:
+        """The scheduler's noise at a timestep, the same for a seed on every device."""
+        noise = torch.randn(latents.shape, generator=torch.Generator().manual_seed(seed))
+        at = torch.tensor([timestep])
+        return self.pipe.scheduler.add_noise(latents, noise.to(latents), at)
+
+    @torch.no_grad()
+    def denoise(self, latents: torch.Tensor, timestep: int, prompt: str = "") -> torch.Tensor:
+        """One pass of the denoiser on latents (1, C, h, w), without guidance; the prediction."""
+        embeds, pooled = self._encode_prompt(prompt)
+        conditions: dict[str, Any] = {"encoder_hidden_states": embeds}
+        if self.denoiser.config.get("addition_embed_type") == "text_time":
+            height, width = (side * self.pipe.vae_scale_factor for side in latents.shape[-2:])
+            sizes = [[height, width, 0, 0, height, width]]
+            conditions["added_cond_kwargs"] = {
+                "text_embeds": pooled,
+                "time_ids": torch.tensor(sizes, device=self.device, dtype=latents.dtype),
+            }
+        t = torch.tensor(timestep, device=self.device)
+        return self.denoiser(latents, t, **conditions).sample
+
+    def _encode_prompt(self, prompt: str) -> tuple[torch.Tensor, torch.Tensor | None]:
+        """Token embeddings of the prompt, and the pooled embedding where the model has one."""
+        given = {"device": self.device, "num_images_per_prompt": 1}
+        encoded = self.pipe.encode_prompt(prompt, do_classifier_free_guidance=False, **given)
+        return encoded[0], encoded[2] if len(encoded) > 2 else None

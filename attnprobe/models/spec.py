@@ -1,0 +1,92 @@
+"""Which model to probe, as a recipe says it, and how it is loaded."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from attnprobe.errors import ModelError
+from attnprobe.models.hub import Source, locate
+from attnprobe.models.model import Model
+from attnprobe.models.presets import PRESETS
+from attnprobe.registry import checked, did_you_mean
+
+DType = Literal["float32", "float16", "bfloat16"]
+
+
+@checked
+@dataclass(frozen=True)
+class ModelSpec:
+    """A diffusers pipeline: one of the presets, or any by folder or hub name.
+
+    Only safetensors are loaded, and never code from a model's repository.
+
+    Args:
+        preset: ``tiny`` (embedded), ``sd14``, ``sd15``, ``sd21`` or ``sdxl``.
+        repo: a local folder or hub name such as ``org/name``, instead of a preset.
+        revision: commit, tag or branch on the hub.
+        dtype: type of the weights; float16 on a GPU and float32 elsewhere by default.
+        device: such as ``cpu`` or ``cuda:1``; a GPU if there is one by default.
+    """
+
+    preset: str | None = None
+    repo: str | None = None
+    revision: str | None = None
+    dtype: DType | None = None
+    device: str | None = None
+
+    def __post_init__(self) -> None:
+        if (self.preset is None) == (self.repo is None):
+            raise ModelError("a model needs either a preset or a repo, and not both")
+        if self.preset is not None and self.preset not in PRESETS:
+            raise ModelError(f"unknown preset {self.preset!r}{did_you_mean(self.preset, [*PRESETS])}")
+
+    def load(self) -> Model:
+        """Load the pipeline onto its device.
+
+        Raises:
+            ModelError: it can't be found, reached, or loaded, or it has no UNet to probe.
+        """
+        device = _device(self.device)
+        dtype = self.dtype or ("float16" if device.type == "cuda" else "float32")
+        repo = PRESETS[self.preset].repo if self.preset else self.repo
+        assert repo is not None
+        source = locate(repo, self.revision)
+        return Model(_load_pipeline(source, dtype), device, self.preset or repo, source.revision)
+
+
+def _device(name: str | None) -> Any:
+    import torch
+
+    if name is None:
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        device = torch.device(name)
+        torch.empty(0, device=device)
+    except (RuntimeError, AssertionError, NotImplementedError) as error:
+        reason = str(error).partition("\n")[0]
+        raise ModelError(f"device {name!r} can't be used: {reason}") from None
+    return device
+
+
+def _load_pipeline(source: Source, dtype: str) -> Any:
+    import torch
+    from diffusers import DiffusionPipeline
+
+    where: dict[str, Any] = {"revision": source.revision, "local_files_only": source.local_only}
+    try:
+        config = DiffusionPipeline.load_config(source.repo, **where)
+        if isinstance(config.get("_class_name"), list):
+            raise ModelError(f"model {source.repo} brings code of its own, which is never run")
+        # The checker weighs a gigabyte and only blanks pictures; a probe draws none.
+        unneeded = {"safety_checker": None} if "safety_checker" in config else {}
+        return DiffusionPipeline.from_pretrained(
+            source.repo,
+            dtype=getattr(torch, dtype),
+            use_safetensors=True,
+            **unneeded,
+            **where,
+        )
+    except (OSError, ValueError, ImportError, AttributeError, KeyError) as error:
+        reason = str(error).strip().partition("\n")[0]
+        raise ModelError(f"model {source.repo} can't be loaded: {reason}") from error

@@ -1,0 +1,84 @@
+"""One image through the stages, in order: probe, aggregate, group, refine."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from attnprobe.data.images import read_image
+from attnprobe.errors import ImageError
+from attnprobe.fields import AttentionField, Segmentation
+from attnprobe.models.fit import View
+from attnprobe.models.model import Model
+from attnprobe.probe import Probe
+
+ImageLike = str | Path | Image.Image | np.ndarray
+
+
+@dataclass(frozen=True)
+class Pipeline:
+    """A model and the components that turn its attention into segments.
+
+    A recipe's ``build()`` makes one; so can anybody, from any callables of the same form.
+    """
+
+    model: Model
+    probe: Probe
+    aggregate: Callable[[list[AttentionField]], AttentionField]
+    group: Callable[..., Segmentation]
+    refine: tuple[Callable[..., Segmentation], ...] = ()
+    seed: int = 0
+
+    def view(self, image: ImageLike) -> View:
+        """The part of the image that is segmented; ``cut`` says what isn't."""
+        return self.probe.view(self.model, as_image(image))
+
+    def fields(self, image: ImageLike) -> list[AttentionField]:
+        """The captured attention, one field a layer."""
+        return self.probe(self.model, as_image(image), self.seed)
+
+    def field(self, image: ImageLike) -> AttentionField:
+        """The aggregated attention."""
+        return self.aggregate(self.fields(image))
+
+    def segment(self, image: ImageLike, truth: np.ndarray | None = None) -> Segmentation:
+        """Segment an image.
+
+        Args:
+            image: path, PIL image, or (H, W, 3) uint8 array.
+            truth: (H, W) labels, −1 void, for groupers that are told the true number.
+
+        Returns:
+            Labels at the image's own size (of its view, if the probe crops).
+        """
+        picture = as_image(image)
+        view = self.view(picture)
+        field = self.field(picture)
+        rng = np.random.default_rng(self.seed)
+        told: dict[str, Any] = {"truth": None if truth is None else view.crop(truth)}
+        segmentation = self.group(field, rng=rng, **told)
+        for refine in self.refine:
+            segmentation = refine(segmentation, field, rng=rng)
+        return segmentation.resized(view.box_size)
+
+
+def as_image(image: ImageLike) -> Image.Image:
+    """A path, PIL image or array as an RGB picture.
+
+    Raises:
+        ImageError: the file can't be read, or the array isn't (H, W, 3) uint8.
+    """
+    if isinstance(image, Image.Image):
+        return image.convert("RGB")
+    if isinstance(image, str | Path):
+        return read_image(image)
+    if image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8:
+        raise ImageError(
+            f"an image array must be (H, W, 3) uint8. Got {image.dtype} {image.shape} instead."
+        )
+    return Image.fromarray(image)

@@ -1,0 +1,7 @@
+"""Recipes: one YAML file that says which model, images, probe and stages."""
+
+from attnprobe.recipe.load import load_recipe
+from attnprobe.recipe.overrides import Override
+from attnprobe.recipe.recipe import Evaluate, Recipe
+
+__all__ = ["Evaluate", "Override", "Recipe", "load_recipe"]

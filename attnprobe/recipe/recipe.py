@@ -1,0 +1,155 @@
+"""A recipe: which model, images, probe and stages, in one frozen value."""
+
+from __future__ import annotations
+
+import html
+import re
+from dataclasses import dataclass, field, fields, is_dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+from annotated_types import Ge, Lt
+from pydantic import AfterValidator
+
+from attnprobe import registry
+from attnprobe.errors import RecipeError
+from attnprobe.files import write_whole
+from attnprobe.models import ModelSpec
+from attnprobe.probe import Probe
+from attnprobe.recipe.reader import to_yaml
+from attnprobe.registry import checked
+
+if TYPE_CHECKING:
+    from attnprobe.data.base import Sample
+    from attnprobe.models.spec import DType
+    from attnprobe.pipeline import Pipeline
+
+
+def _fit_for_a_folder(name: str) -> str:
+    if not re.fullmatch(r"\w[\w.+-]{0,59}", name):
+        raise ValueError("must be a word of letters, digits and . _ + -, at most 60 of them")
+    return name
+
+
+Name = Annotated[str, AfterValidator(_fit_for_a_folder)]
+"""A recipe's name, which is also that of its runs' folder."""
+
+Seed = Annotated[int, Ge(0), Lt(2**32)]
+"""What NumPy, torch and scikit-learn all take as a seed."""
+
+
+@checked
+@dataclass(frozen=True)
+class Evaluate:
+    """How segments are matched to the truth's classes, where images have a truth."""
+
+    match: Literal["per-image"] = "per-image"
+
+
+@checked
+@dataclass(frozen=True)
+class Recipe:
+    """All that a run depends on.
+
+    Args:
+        name: what the run is called.
+        model: the model that is probed.
+        sources: where images come from; the recipe's key is `images`.
+        probe: how an image is shown to the model, and which layers are captured.
+        aggregate: folds the layers' fields into one.
+        group: cuts the field into segments.
+        refine: what is then done to the segments, in order.
+        evaluate: how they are scored.
+        seed: where all randomness starts.
+    """
+
+    name: Name
+    model: ModelSpec
+    sources: tuple[Any, ...]
+    aggregate: Any
+    group: Any
+    probe: Probe = field(default_factory=Probe)
+    refine: tuple[Any, ...] = ()
+    evaluate: Evaluate = field(default_factory=Evaluate)
+    seed: Seed = 0
+
+    def build(self, device: str | None = None, dtype: DType | None = None) -> Pipeline:
+        """Load the model and put the stages in order.
+
+        Args:
+            device: where to compute, over what the recipe says.
+            dtype: in which precision, over what the recipe says.
+
+        Raises:
+            ModelError: the model can't be had.
+            CaptureError: it has none of the layers that the probe wants.
+        """
+        from attnprobe.hooks import attention_layers
+        from attnprobe.pipeline import Pipeline
+
+        spec = self.model
+        spec = replace(spec, device=device or spec.device, dtype=dtype or spec.dtype)
+        model = spec.load()
+        self.probe.layers.select(attention_layers(model.denoiser))  # now, not at every image
+        return Pipeline(
+            model=model,
+            probe=self.probe,
+            aggregate=self.aggregate,
+            group=self.group,
+            refine=self.refine,
+            seed=self.seed,
+        )
+
+    def samples(self) -> list[Sample]:
+        """List the images of all sources, in order; a name taken already gets a number.
+
+        Raises:
+            ImageError: a source has no images.
+        """
+        taken: set[str] = set()
+        samples = []
+        for sample in (sample for source in self.sources for sample in source()):
+            name, number = sample.name, 2
+            while name in taken:
+                name, number = f"{sample.name}-{number}", number + 1
+            taken.add(name)
+            samples.append(replace(sample, name=name))
+        return samples
+
+    def resolved(self) -> dict[str, Any]:
+        """The recipe as plain data under its YAML's keys, defaults filled in."""
+        images = [_named("sources", source) for source in self.sources]
+        return {
+            "name": self.name,
+            "model": _plain(self.model),
+            "images": images[0] if len(images) == 1 else images,
+            "probe": _plain(self.probe),
+            "aggregate": _named("aggregators", self.aggregate),
+            "group": _named("groupers", self.group),
+            "refine": [_named("refiners", refiner) for refiner in self.refine],
+            "evaluate": _plain(self.evaluate),
+            "seed": self.seed,
+        }
+
+    def save(self, path: str | Path) -> None:
+        """Write the resolved recipe as YAML, which loads back to an equal recipe."""
+        with write_whole(path) as temporary:
+            temporary.write_text(to_yaml(self.resolved()), encoding="utf-8")
+
+    def _repr_html_(self) -> str:
+        return f"<pre>{html.escape(to_yaml(self.resolved()))}</pre>"
+
+
+def _named(kind: str, component: Any) -> dict[str, Any]:
+    for entry in registry.entries(kind):
+        if entry.component is type(component):
+            return {"use": entry.name, **_plain(component)}
+    raise RecipeError(f"{type(component).__qualname__} is not registered among the {kind}")
+
+
+def _plain(value: Any) -> Any:
+    if is_dataclass(value):
+        return {f.name: _plain(getattr(value, f.name)) for f in fields(value)}
+    if isinstance(value, tuple | list):
+        return [_plain(item) for item in value]
+    return str(value) if isinstance(value, Path) else value

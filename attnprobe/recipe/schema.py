@@ -1,0 +1,191 @@
+"""What a recipe may say: its values become components, checked against the registry's own types.
+
+A component's fields, their annotations and defaults are the schema, so a plug-in's keys are
+checked like ours. Checks are strict (`"8"` is no number, `true` is not 1) and none stops another:
+every fault is noted with the place of the value it is about.
+"""
+
+from __future__ import annotations
+
+import functools
+import json
+import types
+import typing
+from dataclasses import MISSING, fields, is_dataclass
+from typing import Any
+
+from pydantic import TypeAdapter, ValidationError
+
+from attnprobe import registry
+from attnprobe.errors import AttnProbeError
+from attnprobe.recipe.tree import Faults, Value
+
+
+def make(
+    component: type, value: Value, path: str, faults: Faults, also: tuple[str, ...] = ()
+) -> Any:
+    """Make a dataclass of a mapping's keys; None, and faults noted, where that can't be done.
+
+    `also` are keys that the mapping may have and that are no fields.
+    """
+    allowed = [*also, *(field.name for field in fields(component))]
+    if not isinstance(value.data, dict):
+        sentence = f"must be a mapping of keys; got {shown(value)}; allowed: {', '.join(allowed)}"
+        faults.add(value.place, path, sentence)
+        return None
+    before = len(faults)
+    unknown_keys(value, path, allowed, faults)
+    hints = _hints(component)
+    given: dict[str, Any] = {}
+    for field in fields(component):
+        if field.name in value.data:
+            at = f"{path}.{field.name}"
+            given[field.name] = convert(hints[field.name], value.data[field.name], at, faults)
+        elif field.default is MISSING and field.default_factory is MISSING:
+            faults.add(value.place, path, f"the key {field.name} is missing")
+    if len(faults) > before:
+        return None
+    try:
+        return component(**given)
+    except Exception as error:  # a component's own check, which a plug-in may write as it likes
+        if len(given) == 1:  # then it can only be about that one
+            path, value = f"{path}.{(only := next(iter(given)))}", value.data[only]
+        faults.add(value.place, path, _sentence(error))
+        return None
+
+
+def component(kind: str, value: Value, path: str, faults: Faults) -> Any:
+    """Make the component of that kind which the mapping names with `use`."""
+    use = value.data.get("use") if isinstance(value.data, dict) else None
+    if use is None:
+        names = [entry.name for entry in registry.entries(kind)]
+        example = value.data if value.data in names else names[0] if names else "name"
+        known = ", ".join(names) or "none"
+        sentence = f"must be a mapping such as {{use: {example}}}; got {shown(value)}; use: {known}"
+        faults.add(value.place, path, sentence)
+        return None
+    try:
+        found = registry.find(kind, str(use.data))
+    except AttnProbeError as error:
+        faults.add(use.place, f"{path}.use", str(error))
+        return None
+    return make(found, value, path, faults, also=("use",))
+
+
+def components(kind: str, value: Value, path: str, faults: Faults) -> tuple[Any, ...]:
+    """Make one component or a list of them."""
+    if not isinstance(value.data, list):
+        return (component(kind, value, path, faults),)
+    return tuple(component(kind, v, f"{path}.{i}", faults) for i, v in enumerate(value.data))
+
+
+def convert(hint: Any, value: Value, path: str, faults: Faults) -> Any:
+    """The value as the annotated type, a dataclass within a dataclass included."""
+    inner, optional = _dataclass_in(hint)
+    if inner is not None and not (optional and value.data is None):
+        return make(inner, value, path, faults)
+    adapter = _adapter(hint)
+    try:
+        return _strictly(adapter, value.plain())
+    except ValidationError as error:
+        if value.text is not None:  # `name: 2024` is a fine name
+            try:
+                return _strictly(adapter, value.text)
+            except ValidationError:
+                pass
+        _explain(error, value, path, faults)
+    return None
+
+
+def unknown_keys(value: Value, path: str, allowed: list[str], faults: Faults) -> None:
+    """Note the mapping's keys that aren't allowed, each with the nearest that is."""
+    for key, item in value.data.items():
+        if key not in allowed:
+            at = f"{path}.{key}" if path else key
+            sentence = f"unknown key{registry.did_you_mean(key, allowed)}"
+            faults.add(item.key_place, at, sentence)
+
+
+def shown(value: Value) -> str:
+    """The value in a message, cut short if it is long."""
+    if value.data is None:
+        return "nothing"
+    text = json.dumps(value.plain(), ensure_ascii=False)
+    return text if len(text) <= 60 else f"{text[:57]}..."
+
+
+def _strictly(adapter: TypeAdapter, data: Any) -> Any:
+    # By way of JSON, where a list is a tuple's and a text a path's only form.
+    return adapter.validate_json(json.dumps(data), strict=True)
+
+
+def _explain(error: ValidationError, value: Value, path: str, faults: Faults) -> None:
+    """Note pydantic's findings; those on one value, such as a union's branches, in one sentence."""
+    found: dict[tuple[str | int, ...], list[str]] = {}
+    for item in error.errors(include_url=False):
+        found.setdefault(_path_in(value, item["loc"]), []).append(item["msg"])
+    if any(found):  # a finding within the value says more than one about the whole of it
+        found.pop((), None)
+    for parts, messages in found.items():
+        place = value.at(parts)
+        at = ".".join([path, *map(str, parts)])
+        words = [_in_words(m) for m in messages]
+        if words == messages:
+            sentence = messages[0].removeprefix("Value error, ")
+        else:
+            sentence = "must be " + " or ".join(dict.fromkeys(words))
+        faults.add(place.place, at, f"{sentence}; got {shown(place)}")
+
+
+def _in_words(message: str) -> str:
+    words = message.removeprefix("Input should be ")
+    return _PLAINER.get(words, words)
+
+
+_PLAINER = {
+    "a valid integer": "a whole number",
+    "a valid number": "a number",
+    "a valid string": "text",
+    "a valid boolean": "true or false",
+    "a valid array": "a list",
+    "None": "nothing",
+}
+
+
+def _path_in(value: Value, loc: tuple[str | int, ...]) -> tuple[str | int, ...]:
+    """pydantic's location without the parts that name a branch of a union."""
+    parts: list[str | int] = []
+    for part in loc:
+        inside = isinstance(value.data, dict) and part in value.data
+        if inside or (isinstance(value.data, list) and part in range(len(value.data))):
+            value = value.data[part]
+            parts.append(part)
+    return tuple(parts)
+
+
+def _sentence(error: Exception) -> str:
+    text = " ".join(str(error).split())
+    known = isinstance(error, AttnProbeError | ValueError)
+    return text if known and text else f"{type(error).__name__}: {text}"
+
+
+@functools.cache
+def _hints(component: type) -> dict[str, Any]:
+    return typing.get_type_hints(component, include_extras=True)
+
+
+@functools.lru_cache(maxsize=256)
+def _adapter(hint: Any) -> TypeAdapter:
+    return TypeAdapter(hint)
+
+
+def _dataclass_in(hint: Any) -> tuple[type | None, bool]:
+    """The dataclass that `hint` is, and whether None may stand for it."""
+    if typing.get_origin(hint) is typing.Annotated:
+        hint = typing.get_args(hint)[0]
+    union = typing.get_origin(hint) in (types.UnionType, typing.Union)
+    parts = typing.get_args(hint) if union else (hint,)
+    rest = [part for part in parts if part is not type(None)]
+    if len(rest) == 1 and isinstance(rest[0], type) and is_dataclass(rest[0]):
+        return rest[0], len(parts) > 1
+    return None, False

@@ -1,0 +1,174 @@
+"""Names to components: the decorators that register them and the checks on their parameters.
+
+A component is a frozen dataclass whose fields are its recipe keys, with constraints in their
+types, and whose ``__call__`` does the work. Ours register when their folder is imported, everybody
+else's through an entry point such as ``attnprobe.groupers``.
+"""
+
+from __future__ import annotations
+
+import difflib
+import functools
+import importlib
+import inspect
+import typing
+from collections.abc import Callable
+from dataclasses import dataclass, fields
+from importlib.metadata import entry_points
+from typing import Any, TypeVar
+
+from attnprobe.errors import ComponentError
+
+T = TypeVar("T", bound=type)
+
+#: Kind of component -> the package whose import registers ours.
+KINDS = {
+    "sources": "attnprobe.data",
+    "aggregators": "attnprobe.aggregate",
+    "groupers": "attnprobe.group",
+    "refiners": "attnprobe.refine",
+}
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One registered component."""
+
+    kind: str
+    name: str
+    component: type
+    package: str
+
+    @property
+    def summary(self) -> str:
+        """First line of the component's docstring."""
+        return (inspect.getdoc(self.component) or "").partition("\n")[0]
+
+    @property
+    def place(self) -> str:
+        """Module and class, for messages that must show a definition."""
+        return f"{self.component.__module__}.{self.component.__qualname__}"
+
+
+_entries: dict[tuple[str, str], Entry] = {}
+
+
+def register(kind: str, name: str) -> Callable[[T], T]:
+    """Return a class decorator that registers a component of `kind` under `name`.
+
+    Raises:
+        ComponentError: the name is taken (both definitions are shown).
+    """
+
+    def decorate(component: T) -> T:
+        entry = Entry(kind, name, component, component.__module__.partition(".")[0])
+        old = _entries.get((kind, name))
+        if old is not None and old.place != entry.place:
+            raise ComponentError(
+                f"{kind[:-1]} {name!r} is defined twice: by {old.place} and by {entry.place}"
+            )
+        checked(component)
+        _entries[kind, name] = entry
+        return component
+
+    return decorate
+
+
+#: Decorators, one a kind: ``@grouper("kmeans")`` above a frozen dataclass.
+source = functools.partial(register, "sources")
+aggregator = functools.partial(register, "aggregators")
+grouper = functools.partial(register, "groupers")
+refiner = functools.partial(register, "refiners")
+
+
+@functools.cache
+def _load(kind: str) -> None:
+    importlib.import_module(KINDS[kind])
+    for point in entry_points(group=f"attnprobe.{kind}"):
+        try:
+            component = point.load()
+        except Exception as error:
+            raise ComponentError(
+                f"the plug-in {point.value!r} ({kind[:-1]} {point.name!r}) failed to load: {error}"
+            ) from error
+        if (kind, point.name) not in _entries:
+            register(kind, point.name)(component)
+
+
+def entries(kind: str) -> list[Entry]:
+    """All components of a kind, ours and plug-ins', by name."""
+    _load(kind)
+    return sorted((e for (k, _), e in _entries.items() if k == kind), key=lambda e: e.name)
+
+
+def find(kind: str, name: str) -> type:
+    """The component class of that kind and name.
+
+    Raises:
+        ComponentError: unknown name; the nearest known ones are shown.
+    """
+    _load(kind)
+    if (kind, name) in _entries:
+        return _entries[kind, name].component
+    known = [entry.name for entry in entries(kind)]
+    raise ComponentError(f"unknown {kind[:-1]} {name!r}{did_you_mean(name, known)}")
+
+
+def did_you_mean(given: str, allowed: list[str]) -> str:
+    """The end of a message about an unknown name: the nearest names, then all of them."""
+    near = difflib.get_close_matches(given, allowed, n=2, cutoff=0.6)
+    hint = f"; did you mean {' or '.join(near)}?" if near else ";"
+    return f"{hint} allowed: {', '.join(allowed) or 'none'}"
+
+
+def checked(component: T) -> T:
+    """Make a dataclass check its parameters against their annotations whenever one is made.
+
+    Its own ``__post_init__``, where it has one, runs after the check and may rely on it.
+    """
+    if "_attnprobe_checked" in vars(component):
+        return component
+    # dataclass's __init__ calls __post_init__ only if there was one when it was generated.
+    hook = "__post_init__" if hasattr(component, "__post_init__") else "__init__"
+    own = getattr(component, hook)
+
+    @functools.wraps(own)
+    def check_then_own(self: Any, *args: Any, **kwargs: Any) -> None:
+        if hook == "__init__":
+            own(self, *args, **kwargs)
+            check_parameters(self)
+        else:
+            check_parameters(self)
+            own(self, *args, **kwargs)
+
+    setattr(component, hook, check_then_own)
+    component._attnprobe_checked = True  # type: ignore[attr-defined]
+    return component
+
+
+def check_parameters(instance: Any) -> None:
+    """Check (and convert, a list to a tuple say) each field against its annotation.
+
+    Raises:
+        ComponentError: "<Class>.<field> must be … . Got … instead."
+    """
+    from pydantic import ValidationError
+
+    for name, adapter in _adapters(type(instance)).items():
+        given = getattr(instance, name)
+        try:
+            object.__setattr__(instance, name, adapter.validate_python(given))
+        except ValidationError as error:
+            first = error.errors()[0]
+            where = "".join(f"[{p}]" for p in first["loc"] if isinstance(p, int))
+            raise ComponentError(
+                f"{type(instance).__name__}.{name}{where}: {first['msg']}. Got {given!r} instead."
+            ) from None
+
+
+@functools.cache
+def _adapters(component: type) -> dict[str, Any]:
+    from pydantic import TypeAdapter
+
+    hints = typing.get_type_hints(component, include_extras=True)
+    return {field.name: TypeAdapter(hints[field.name]) for field in fields(component)}

@@ -1,0 +1,1 @@
+"""Runs: a recipe carried over many images, with everything it finds in one folder."""

@@ -1,0 +1,124 @@
+"""How a run looks in a terminal: the bar while it goes, the table when it is done."""
+
+from __future__ import annotations
+
+import os
+import sys
+
+from rich.box import SIMPLE
+from rich.console import Console
+from rich.markup import escape
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    ProgressColumn,
+    Task,
+    TextColumn,
+    TimeRemainingColumn,
+)
+from rich.table import Table
+from rich.text import Text
+
+from attnprobe.run.outcome import Outcome
+from attnprobe.run.results import Results, mean, number
+
+SHOWN = 20
+"""Images, failures and cuts that are listed; of more, the first so many."""
+
+
+class Rate(ProgressColumn):
+    """Images a second, or seconds an image where that is the larger number."""
+
+    def render(self, task: Task) -> Text:
+        """The text of the column."""
+        speed = task.finished_speed or task.speed
+        if not speed:
+            return Text("")
+        return Text(f"{speed:.1f} images/s" if speed >= 1 else f"{1 / speed:.1f} s/image")
+
+
+def console() -> Console:
+    """Standard output: as wide as the terminal, and in a file wide enough not to break lines."""
+    wide = None if sys.stdout.isatty() or "COLUMNS" in os.environ else 200
+    return Console(width=wide)
+
+
+def progress(console: Console, visible: bool) -> Progress:
+    """A bar with count, rate and the time that remains; only where a terminal shows it."""
+    return Progress(
+        TextColumn("{task.description}"),
+        BarColumn(bar_width=None),
+        MofNCompleteColumn(),
+        Rate(),
+        TimeRemainingColumn(compact=True),
+        console=console,
+        expand=True,
+        transient=True,
+        disable=not (visible and console.is_terminal),
+    )
+
+
+def show(results: Results, console: Console) -> None:
+    """Print the table, what was cut off, the failures, and where everything lies."""
+    folder, done = results.folder, results.done
+    if done:
+        console.print(_table(results))
+        if len(done) > SHOWN:
+            _say(console, f"the first {SHOWN} of {len(done)} images; all are in scores.parquet")
+        console.print()
+    _list(console, _cuts(done))
+    _list(console, [f"[red]failed[/] {escape(f'{o.image}: {o.error}')}" for o in results.failed])
+    _say(console, f"run folder  {escape(str(folder.path))}")
+    if done:
+        _say(console, f"labels      {escape(str(folder.labels('*').parent))}")
+        _say(console, f"overlays    {escape(str(folder.overlay('*').parent))}")
+
+
+def _table(results: Results) -> Table:
+    done = results.done
+    means = results.summary()["mean"]
+    seconds = mean([outcome.seconds for outcome in done])
+    columns = [("segments", means["segments"], 1), ("seconds", seconds, 2)]
+    if any(outcome.scores for outcome in done):
+        columns += [("ACC", means["acc"], 3), ("mIoU", means["miou"], 3)]
+    table = Table(box=SIMPLE, show_edge=False, pad_edge=False, show_footer=len(done) > 1)
+    table.add_column("image", "mean", overflow="fold")
+    for name, value, digits in columns:
+        table.add_column(name, _fixed(value, digits), justify="right", no_wrap=True)
+    for o in done[:SHOWN]:
+        acc, miou = (o.scores.acc, o.scores.miou) if o.scores else (None, None)
+        cells = [str(o.segments), _fixed(o.seconds, 2), _fixed(acc, 3), _fixed(miou, 3)]
+        table.add_row(escape(o.image), *cells[: len(columns)])
+    return table
+
+
+def _fixed(value: float | None, digits: int) -> str:
+    value = number(value)
+    return "–" if value is None else f"{value:.{digits}f}"
+
+
+def _cuts(done: list[Outcome]) -> list[str]:
+    """What was cut off, images of which the same is said together."""
+    images: dict[str, list[str]] = {}
+    for outcome in done:
+        if outcome.cut:
+            images.setdefault(outcome.cut, []).append(outcome.image)
+    return [
+        escape(f"{names[0] if len(names) == 1 else f'{len(names)} images'}: {cut}")
+        for cut, names in images.items()
+    ]
+
+
+def _list(console: Console, lines: list[str]) -> None:
+    for line in lines[:SHOWN]:
+        _say(console, line)
+    if len(lines) > SHOWN:
+        _say(console, f"… and {len(lines) - SHOWN} more")
+    if lines:
+        console.print()
+
+
+def _say(console: Console, line: str) -> None:
+    # Left to the terminal to wrap, so that a path can be copied whole.
+    console.print(line, soft_wrap=True, highlight=False)
