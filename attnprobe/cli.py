@@ -91,7 +91,6 @@ def run(
 ) -> None:
     """Carry a recipe over its images, or yours."""
     with _told(debug):
-        _quieten(debug)
         said = _said(images=images, model=model, device=device, dtype=dtype)
         failed = _run(recipe, [*said, *(changes or [])], output, quiet, debug)
     raise typer.Exit(1 if failed else 0)
@@ -103,17 +102,18 @@ def validate(
     debug: Debug = False,
 ) -> None:
     """Check recipes without running them."""
-    from attnprobe.recipe import load_recipe
-
     bad = False
-    for file in files:
-        try:
-            load_recipe(file)
-        except AttnProbeError as error:
-            bad = True
-            _tell(error, debug)
-        else:
-            print(f"{file}: ok")
+    with _told(debug):
+        from attnprobe.recipe import load_recipe
+
+        for file in files:
+            try:
+                load_recipe(file)
+            except AttnProbeError as error:
+                bad = True
+                _tell(error, debug)
+            else:
+                print(f"{file}: ok")
     raise typer.Exit(2 if bad else 0)
 
 
@@ -126,9 +126,9 @@ def list_components(
     debug: Debug = False,
 ) -> None:
     """List the components a recipe can name, ours and plug-ins'."""
-    from attnprobe import registry
-
     with _told(debug):
+        from attnprobe import registry
+
         if kind is not None and kind not in registry.KINDS:
             near = registry.did_you_mean(kind, list(registry.KINDS))
             raise AttnProbeError(f"unknown kind {kind!r}{near}")
@@ -140,9 +140,9 @@ def list_components(
 @app.command()
 def recipes(debug: Debug = False) -> None:
     """List the recipes that come with attnprobe."""
-    from attnprobe.recipe.shipped import first_comment, shipped
-
     with _told(debug):
+        from attnprobe.recipe.shipped import first_comment, shipped
+
         _print_columns([[name, first_comment(path)] for name, path in shipped().items()])
 
 
@@ -161,6 +161,7 @@ def _run(
     recipe = load_recipe(recipe_file, changes)
     samples = recipe.samples()
     folder = RunFolder.choose(recipe.name, output)
+    _quieten(debug)
     try:
         with errors.status(f"loading {recipe.model.preset or recipe.model.repo} …"):
             pipeline = recipe.build()
@@ -225,7 +226,7 @@ def _told(debug: bool) -> Iterator[None]:
         _tell(error, debug)
         raise typer.Exit(2) from None
     except KeyboardInterrupt:
-        print("stopped before the first image", file=sys.stderr)
+        print("stopped", file=sys.stderr)
         raise typer.Exit(STOPPED) from None
     except (typer.Exit, BrokenPipeError):
         raise
@@ -255,11 +256,15 @@ def _print_columns(rows: list[list[str]]) -> None:
 
 
 def _quieten(debug: bool) -> None:
-    """Keep the libraries' bars and advice off the terminal; must be called before their import."""
+    """Keep the libraries' bars and advice off the terminal."""
     if debug:
         return
     warnings.simplefilter("ignore")
-    os.environ["HF_HUB_DISABLE_PROGRESS_BARS"] = "1"
+    os.environ["HF_HUB_DISABLE_PROGRESS_BARS"] = "1"  # read at import, as are these
     for library in ("DIFFUSERS", "TRANSFORMERS", "HF_HUB"):
         os.environ[f"{library}_VERBOSITY"] = "error"
-    os.environ["TRANSFORMERS_NO_ADVISORY_WARNINGS"] = "1"
+    from diffusers.utils import logging as diffusers_logging
+    from transformers.utils import logging as transformers_logging
+
+    diffusers_logging.disable_progress_bar()
+    transformers_logging.disable_progress_bar()

@@ -167,7 +167,7 @@ def check_parameters(instance: Any) -> None:
 
 
 @functools.cache
-def _adapters(component: type) -> dict[str, Any]:
+def _adapters(component: Any) -> dict[str, Any]:
     from pydantic import TypeAdapter
 
     hints = typing.get_type_hints(component, include_extras=True)

@@ -8,7 +8,6 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
-from itertools import chain, count
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -114,10 +113,11 @@ def _names(files: list[Path], bases: tuple[Path, ...]) -> list[str]:
     root = os.path.commonpath(bases)
     plain = ["--".join(file.relative_to(root).with_suffix("").parts) for file in files]
     times = Counter(plain)
-    names: dict[str, None] = {}
-    for name, file in zip(map(printable, plain), files, strict=True):
-        if times[name] > 1:
-            name += file.suffix
-        numbered = (f"{name}-{number}" for number in count(2))
-        names[next(n for n in chain([name], numbered) if n not in names)] = None
+    names: dict[str, None] = {}  # in order
+    for name, file in zip(plain, files, strict=True):
+        wanted = printable(name + file.suffix if times[name] > 1 else name)
+        unique, number = wanted, 2
+        while unique in names:
+            unique, number = f"{wanted}-{number}", number + 1
+        names[unique] = None
     return list(names)

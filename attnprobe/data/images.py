@@ -85,7 +85,7 @@ def _fault(error: Exception) -> str:
             return _too_many(int(re.findall(r"\d+", str(error))[0]))
         case OSError(strerror=str(reason)):
             return f"can't be read: {reason}"
-    return f"broken or truncated: {error or type(error).__name__}"
+    return f"broken or truncated: {str(error) or type(error).__name__}"
 
 
 def _too_many(pixels: int) -> str:

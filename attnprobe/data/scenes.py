@@ -1,7 +1,7 @@
 """Procedural scenes with exact masks: layered "dead leaves", for training and testing `tiny`.
 
 Two to six shapes occlude each other over a background. Each has a texture of two related colours,
-is lit from one side, and colours recur across objects, so colour alone does not tell them apart.
+is lit from one side, and objects share colours, so that colour alone does not tell them apart.
 A scene is a function of its split and number alone, bit for bit on every machine.
 """
 
@@ -56,8 +56,7 @@ def make_scene(split: Split, number: int, style: Style = "as-is") -> Scene:
     """Scene `number` of a split. Splits never share a scene; a style changes only the picture."""
     dice = Dice(_SPLITS[split], number)
     labels, shapes, places = _arrange(dice)
-    palette = dice.some_of(list(COLOURS), 2 + dice.below(4))
-    looks = [(dice.one_of(palette), dice.one_of(list(TEXTURES))) for _ in range(len(shapes) + 1)]
+    looks = _dress(dice, len(shapes))
     image = _colour(dice, labels, looks, places)
     if style == "sketch":
         image = _sketch(Dice(_SPLITS[split], number, 1), image, labels)
@@ -91,6 +90,16 @@ def _arrange(dice: Dice) -> tuple[Array, list[str], list[tuple[Array, Array]]]:
     for label, (_, mask, _, _) in enumerate(seen, start=1):
         labels[mask] = label
     return labels, [noun for noun, *_ in seen], [(u, v) for *_, u, v in seen]
+
+
+def _dress(dice: Dice, count: int) -> list[tuple[str, str]]:
+    """Colour and texture of the ground, then of each object.
+
+    Objects share two to four colours among them, none the ground's, and no two look the same.
+    """
+    ground, *palette = dice.some_of(list(COLOURS), 3 + dice.below(3))
+    looks = [(colour, texture) for colour in palette for texture in TEXTURES]
+    return [(ground, dice.one_of(list(TEXTURES))), *dice.some_of(looks, count)]
 
 
 def _colour(
@@ -179,11 +188,15 @@ class Scenes:
     def _sample(self, number: int) -> Sample:
         suffix = "" if self.style == "as-is" else f"-{self.style}"
         name = f"scene-{self.split}-{number:04d}{suffix}"
-        make = partial(make_scene, self.split, number, self.style)
+        which = (self.split, number, self.style)
+        return Sample(name, partial(_picture, *which), partial(_truth, *which), where=name)
 
-        def read() -> Image:
-            from PIL import Image
 
-            return Image.fromarray(make().image)
+def _picture(split: Split, number: int, style: Style) -> Image:
+    from PIL import Image
 
-        return Sample(name=name, read=read, truth=lambda: make().labels, where=name)
+    return Image.fromarray(make_scene(split, number, style).image)
+
+
+def _truth(split: Split, number: int, style: Style) -> np.ndarray:
+    return make_scene(split, number, style).labels

@@ -58,9 +58,10 @@ def fit_view(image: Size, side: int, fit: Fit, multiple: int) -> View:
         box = (left, top, left + edge, top + edge)
         return View(box, (size, size), _describe_cut(image, box))
     scale = side / (height * width) ** 0.5
-    # A strip thinner than one token keeps its pixel count, not its aspect.
-    shortest = max(_rounded(min(image) * scale, multiple), multiple)
-    longest = _rounded(min(max(image) * scale, side * side / shortest), multiple)
+    shortest, longest = min(image) * scale, max(image) * scale
+    if shortest < multiple:  # a strip thinner than one step keeps its area, not its aspect
+        shortest, longest = multiple, side * side / multiple
+    shortest, longest = _rounded(shortest, multiple), _rounded(longest, multiple)
     size_hw = (shortest, longest) if height <= width else (longest, shortest)
     return View((0, 0, width, height), size_hw)
 

@@ -48,7 +48,7 @@ def load_recipe(path: str | Path, overrides: Iterable[str | Override] = ()) -> R
             value = change.over(value, faults)
         except RecipeError as error:
             faults.append(str(error))
-    default_name = re.sub(r"[^\w.+-]+", "-", file.stem).strip("-.") or "recipe"
+    default_name = re.sub(r"[^\w.+-]+", "-", file.stem)[:60].strip("-+.") or "recipe"
     return _checked(value, default_name, faults)
 
 

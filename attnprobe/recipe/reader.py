@@ -13,6 +13,7 @@ from ruamel.yaml.error import MarkedYAMLError, YAMLError
 from ruamel.yaml.events import CollectionEndEvent, CollectionStartEvent, NodeEvent
 from ruamel.yaml.nodes import MappingNode, Node, ScalarNode, SequenceNode
 from ruamel.yaml.reader import ReaderError
+from ruamel.yaml.representer import SafeRepresenter
 
 from attnprobe.errors import RecipeError
 from attnprobe.recipe.tree import Faults, Value
@@ -196,11 +197,23 @@ def _is_text(text: str) -> bool:
     return True
 
 
+class _Representer(SafeRepresenter):
+    """Text with other than printable characters is escaped: as it is, not all of it reads back."""
+
+    def represent_str(self, data: str) -> ScalarNode:
+        style = None if data.isprintable() else '"'
+        return self.represent_scalar(_TAG + "str", data, style=style)
+
+
+_Representer.add_representer(str, _Representer.represent_str)
+
+
 def to_yaml(data: Any) -> str:
     """Plain data as YAML, in the order given, innermost mappings and lists on one line."""
     yaml = YAML(typ="safe", pure=True)
+    yaml.Representer = _Representer
     yaml.default_flow_style = None
-    yaml.sort_base_mapping_type_on_output = False
+    yaml.representer.sort_base_mapping_type_on_output = False
     yaml.width = 100
     stream = io.StringIO()
     yaml.dump(data, stream)

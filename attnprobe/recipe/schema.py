@@ -64,8 +64,11 @@ def component(kind: str, value: Value, path: str, faults: Faults) -> Any:
         sentence = f"must be a mapping such as {{use: {example}}}; got {shown(value)}; use: {known}"
         faults.add(value.place, path, sentence)
         return None
+    if not isinstance(use.data, str):
+        faults.add(use.place, f"{path}.use", f"must be a word; got {shown(use)}")
+        return None
     try:
-        found = registry.find(kind, str(use.data))
+        found = registry.find(kind, use.data)
     except AttnProbeError as error:
         faults.add(use.place, f"{path}.use", str(error))
         return None

@@ -14,7 +14,7 @@ def folder() -> Path:
 
 def shipped() -> dict[str, Path]:
     """Name to file, by name."""
-    return {path.stem: path for path in sorted(folder().glob("*.yaml"))}
+    return dict(sorted((path.stem, path) for path in folder().glob("*.yaml")))
 
 
 def first_comment(path: Path) -> str:

@@ -20,6 +20,7 @@ from rich.progress import (
 from rich.table import Table
 from rich.text import Text
 
+from attnprobe.run.folder import FAILURES, SCORES
 from attnprobe.run.outcome import Outcome
 from attnprobe.run.results import Results, mean, number
 
@@ -41,7 +42,7 @@ class Rate(ProgressColumn):
 def console() -> Console:
     """Standard output: as wide as the terminal, and in a file wide enough not to break lines."""
     wide = None if sys.stdout.isatty() or "COLUMNS" in os.environ else 200
-    return Console(width=wide)
+    return Console(width=wide, emoji=False)
 
 
 def progress(console: Console, visible: bool) -> Progress:
@@ -65,10 +66,10 @@ def show(results: Results, console: Console) -> None:
     if done:
         console.print(_table(results))
         if len(done) > SHOWN:
-            _say(console, f"the first {SHOWN} of {len(done)} images; all are in scores.parquet")
+            _say(console, f"the first {SHOWN} of {len(done)} images; all are in {SCORES}")
         console.print()
     _list(console, _cuts(done))
-    _list(console, [f"[red]failed[/] {escape(f'{o.image}: {o.error}')}" for o in results.failed])
+    _list(console, [f"[red]failed[/]  {escape(_failure(o))}" for o in results.failed], FAILURES)
     _say(console, f"run folder  {escape(str(folder.path))}")
     if done:
         _say(console, f"labels      {escape(str(folder.labels('*').parent))}")
@@ -82,8 +83,8 @@ def _table(results: Results) -> Table:
     columns = [("segments", means["segments"], 1), ("seconds", seconds, 2)]
     if any(outcome.scores for outcome in done):
         columns += [("ACC", means["acc"], 3), ("mIoU", means["miou"], 3)]
-    table = Table(box=SIMPLE, show_edge=False, pad_edge=False, show_footer=len(done) > 1)
-    table.add_column("image", "mean", overflow="fold")
+    table = Table(box=SIMPLE, show_edge=False, padding=(0, 1, 0, 0), show_footer=len(done) > 1)
+    table.add_column("image", "mean", overflow="fold", min_width=5)
     for name, value, digits in columns:
         table.add_column(name, _fixed(value, digits), justify="right", no_wrap=True)
     for o in done[:SHOWN]:
@@ -98,6 +99,11 @@ def _fixed(value: float | None, digits: int) -> str:
     return "–" if value is None else f"{value:.{digits}f}"
 
 
+def _failure(outcome: Outcome) -> str:
+    error = outcome.error or ""
+    return error if error.startswith(outcome.where) else f"{outcome.where}: {error}"
+
+
 def _cuts(done: list[Outcome]) -> list[str]:
     """What was cut off, images of which the same is said together."""
     images: dict[str, list[str]] = {}
@@ -110,11 +116,11 @@ def _cuts(done: list[Outcome]) -> list[str]:
     ]
 
 
-def _list(console: Console, lines: list[str]) -> None:
+def _list(console: Console, lines: list[str], file: str | None = None) -> None:
     for line in lines[:SHOWN]:
         _say(console, line)
     if len(lines) > SHOWN:
-        _say(console, f"… and {len(lines) - SHOWN} more")
+        _say(console, f"… and {len(lines) - SHOWN} more{f', in {file}' if file else ''}")
     if lines:
         console.print()
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import tempfile
 from collections.abc import Iterable
 from datetime import datetime
@@ -32,18 +33,20 @@ class RunFolder:
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        if path.exists() and not path.is_dir():
-            raise RunError(f"{path}: a run needs a folder, and this is a file")
-        self._made = [p for p in (path, *path.parents) if not p.exists()]
+        self._made = [p for p in (path, *path.parents) if not os.path.exists(p)]
         try:
             path.mkdir(parents=True, exist_ok=True)
             with tempfile.TemporaryFile(dir=path):
                 pass
-            others = any(path.iterdir()) and not (path / RECIPE).is_file()
+            empty = not any(path.iterdir())
+        except FileExistsError:
+            raise RunError(f"{path}: a run needs a folder, and this is a file") from None
         except OSError as error:
             self.leave_if_empty()
             raise RunError(f"{path}: can't be written: {error.strerror or error}") from error
-        if others:
+        if not empty and not all(
+            (path / name).is_file() for name in (RECIPE, ENVIRONMENT, SUMMARY)
+        ):
             raise RunError(f"{path}: not empty and no earlier run; name a new folder with -o")
 
     @classmethod

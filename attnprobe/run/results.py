@@ -102,8 +102,8 @@ class Results:
         scores = [outcome.scores for outcome in self.done if outcome.scores is not None]
         if not scores:
             return None
-        counts = np.concatenate([np.stack([s.tp, s.fp, s.fn]) for s in scores], axis=1)
-        return Scores.from_counts(counts, sum(s.valid for s in scores))
+        counts = [np.concatenate([getattr(s, part) for s in scores]) for part in ("tp", "fp", "fn")]
+        return Scores.from_counts(np.stack(counts), sum(s.valid for s in scores))
 
 
 def _scores(scores: Scores | None) -> dict[str, float | None]:

@@ -59,11 +59,12 @@ def _legend(segmentation: Segmentation, labels: np.ndarray, rank: np.ndarray) ->
         return ""
     numbers, first = np.unique(segmentation.labels, return_index=True)
     ranks = rank[labels.ravel()[first] + 1]
+    colours = segment_colours(ranks)
     lines = []
     for i in np.argsort(ranks):
         name = segmentation.names.get(int(numbers[i]))
         if name is not None:
-            red, green, blue = segment_colours(ranks)[i]
+            red, green, blue = colours[i]
             square = f'<span style="color: rgb({red}, {green}, {blue})">■</span>'
             lines.append(f"<br>{square} {escape(name)}")
     return "".join(lines)

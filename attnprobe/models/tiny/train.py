@@ -20,7 +20,7 @@ from typing import Any
 import numpy as np
 import torch
 import torch.nn.functional as F
-from diffusers import AutoencoderKL
+from diffusers import AutoencoderKL, StableDiffusionPipeline
 from torch import nn
 
 from attnprobe.data.scenes import Style, make_scene
@@ -111,7 +111,7 @@ class Trainer:
         while self.step < self.steps:
             for group in self.optimizer.param_groups:
                 group["lr"] = self._rate_now()
-            with torch.autocast(self.device.type, torch.bfloat16):
+            with torch.autocast(self.device.type, torch.bfloat16, enabled=not self.args.float32):
                 value = loss(self.generator)
             self.optimizer.zero_grad(set_to_none=True)
             value.backward()
@@ -198,7 +198,11 @@ def train_unet(args: argparse.Namespace, scenes: Scenes, vae: Any) -> nn.ModuleD
             "text_encoder": architecture.make_text_encoder(scenes.tokenizer),
         }
     )
-    trainer = Trainer("unet", parts, args, args.steps, 8e-4)
+    if args.start:
+        started = StableDiffusionPipeline.from_pretrained(args.start)
+        parts["unet"].load_state_dict(started.unet.state_dict())
+        parts["text_encoder"].load_state_dict(started.text_encoder.state_dict())
+    trainer = Trainer("unet", parts, args, args.steps, args.rate)
     unet: Any = trainer.parts["unet"]
     text_encoder: Any = trainer.parts["text_encoder"]
     alphas = architecture.make_scheduler().alphas_cumprod.to(trainer.device)
@@ -210,7 +214,8 @@ def train_unet(args: argparse.Namespace, scenes: Scenes, vae: Any) -> nn.ModuleD
         images, ids = scenes.batch(args.batch, generator)
         with torch.no_grad():
             latents = encode(images).latent_dist.mean * vae.config.scaling_factor
-        t = torch.randint(1000, (len(images),), generator=generator, device=images.device)
+        draws = torch.rand(len(images), generator=generator, device=images.device)
+        t = (1000 * draws**args.skew).long()
         noise = torch.randn(latents.shape, generator=generator, device=images.device)
         signal = alphas[t][:, None, None, None]
         noisy = signal.sqrt() * latents + (1 - signal).sqrt() * noise
@@ -240,6 +245,10 @@ def main(argv: Iterable[str] | None = None) -> None:
     parser.add_argument("--vae-batch", type=int, default=16)
     parser.add_argument("--steps", type=int, default=4600)
     parser.add_argument("--batch", type=int, default=16)
+    parser.add_argument("--rate", type=float, default=8e-4, help="highest learning rate")
+    parser.add_argument("--skew", type=float, default=1.0, help="timesteps are 1000·u^skew")
+    parser.add_argument("--start", help="pipeline folder whose weights the UNet starts from")
+    parser.add_argument("--float32", action="store_true", help="faster on CPUs without AMX")
     parser.add_argument("--ema", type=float, default=0.998, help="decay of the weights' average")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--compile", action="store_true", help="torch.compile, worth it on a GPU")

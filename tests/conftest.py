@@ -1,0 +1,33 @@
+"""Small denoisers with random weights, and the embedded model, shared by the tests."""
+
+import pytest
+import torch
+from diffusers import UNet2DConditionModel
+
+from attnprobe.models import Model, ModelSpec
+
+
+def small_unet(**changes) -> UNet2DConditionModel:
+    """A UNet of Stable Diffusion's kind, two resolutions, random weights."""
+    torch.manual_seed(0)
+    config = {
+        "sample_size": 16,
+        "block_out_channels": (16, 32),
+        "layers_per_block": 1,
+        "down_block_types": ("CrossAttnDownBlock2D", "CrossAttnDownBlock2D"),
+        "up_block_types": ("CrossAttnUpBlock2D", "CrossAttnUpBlock2D"),
+        "attention_head_dim": 2,
+        "cross_attention_dim": 24,
+        "norm_num_groups": 8,
+    }
+    return UNet2DConditionModel(**(config | changes)).eval()
+
+
+@pytest.fixture
+def unet() -> UNet2DConditionModel:
+    return small_unet()
+
+
+@pytest.fixture(scope="session")
+def tiny() -> Model:
+    return ModelSpec(preset="tiny", device="cpu").load()
