@@ -180,5 +180,3 @@ def _argmax_upsampled(proposals: torch.Tensor, size: Size) -> torch.Tensor:
 
 _BAND_ELEMENTS = 1 << 23
 """Floats of a band: 32 MB."""
-
-

@@ -154,7 +154,8 @@ def check_parameters(instance: Any) -> None:
     """
     from pydantic import ValidationError
 
-    for name, adapter in _adapters(type(instance)).items():
+    component: Any = type(instance)
+    for name, adapter in _adapters(component).items():
         given = getattr(instance, name)
         try:
             object.__setattr__(instance, name, adapter.validate_python(given))

@@ -67,7 +67,9 @@ def test_a_path_an_array_and_a_picture_are_one_image(tiny, tmp_path):
     assert all(np.array_equal(labels[0], other) for other in labels[1:])
 
 
-@pytest.mark.parametrize("array", [np.zeros((4, 4)), np.zeros((4, 4, 3)), np.zeros((4, 4, 4), "u1")])
+@pytest.mark.parametrize(
+    "array", [np.zeros((4, 4)), np.zeros((4, 4, 3)), np.zeros((4, 4, 4), "u1")]
+)
 def test_arrays_that_are_no_image(tiny, array):
     with pytest.raises(AttnProbeError, match=r"must be \(H, W, 3\) uint8. Got"):
         pipeline(tiny).segment(array)

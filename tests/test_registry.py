@@ -30,7 +30,7 @@ def test_every_component_of_ours_says_what_it_is():
 
 
 def test_an_unknown_name_is_told_with_the_nearest():
-    with pytest.raises(AttnProbeError, match="unknown grouper 'difseg'; did you mean diffseg?"):
+    with pytest.raises(AttnProbeError, match=r"unknown grouper 'difseg'; did you mean diffseg\?"):
         find("groupers", "difseg")
 
 

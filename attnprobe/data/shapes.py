@@ -71,8 +71,9 @@ SHAPES: dict[str, Inside] = {
         (1.0, 0.0), (0.5, 0.866), (-0.5, 0.866), (-1.0, 0.0), (-0.5, -0.866), (0.5, -0.866)
     ),
     "star": _STAR,
-    "cross": lambda u, v, dice: (np.minimum(np.abs(u), np.abs(v)) < 0.34)
-    & (np.maximum(np.abs(u), np.abs(v)) < 0.95),
+    "cross": lambda u, v, dice: (
+        (np.minimum(np.abs(u), np.abs(v)) < 0.34) & (np.maximum(np.abs(u), np.abs(v)) < 0.95)
+    ),
     "ring": _ring,
     "crescent": _crescent,
     "heart": _heart,

@@ -81,9 +81,7 @@ class Capture:
             raise CaptureError(
                 f"the model {type(self.model).__name__} did not run inside the capture"
             )
-        processors = {
-            type(self.model.get_submodule(name).processor).__name__ for name in unseen
-        }
+        processors = {type(self.model.get_submodule(name).processor).__name__ for name in unseen}
         raise CaptureError(
             f"{len(unseen)} of {len(self._kept)} layers made no call of scaled dot-product "
             f"attention (processors: {', '.join(sorted(processors))}): {', '.join(unseen)}"
@@ -119,7 +117,9 @@ class Capture:
         return fields
 
 
-def capture(model: nn.Module, layers: Layers | None = None, keep: HeadMean | None = None) -> Capture:
+def capture(
+    model: nn.Module, layers: Layers | None = None, keep: HeadMean | None = None
+) -> Capture:
     """Capture the attention of a denoiser while it runs, without changing its output.
 
     Args:

@@ -39,7 +39,9 @@ class ModelSpec:
         if (self.preset is None) == (self.repo is None):
             raise ModelError("a model needs either a preset or a repo, and not both")
         if self.preset is not None and self.preset not in PRESETS:
-            raise ModelError(f"unknown preset {self.preset!r}{did_you_mean(self.preset, [*PRESETS])}")
+            raise ModelError(
+                f"unknown preset {self.preset!r}{did_you_mean(self.preset, [*PRESETS])}"
+            )
 
     def load(self) -> Model:
         """Load the pipeline onto its device.

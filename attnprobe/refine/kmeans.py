@@ -30,6 +30,8 @@ class KMeansRefiner:
         """Segment anew on the field's grid."""
         labels = segmentation.resized(field.grid).labels.ravel()
         rows = field.rows
-        start = torch.stack([rows[torch.from_numpy(labels == k)].mean(0) for k in np.unique(labels)])
+        start = torch.stack(
+            [rows[torch.from_numpy(labels == k)].mean(0) for k in np.unique(labels)]
+        )
         means = kmeans_means(rows, start).view(-1, *field.grid)
         return Segmentation(means.argmax(0).cpu().numpy(), proposals=means)

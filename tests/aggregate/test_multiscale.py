@@ -82,5 +82,5 @@ def test_nothing_to_aggregate():
 
 
 def test_unknown_weights():
-    with pytest.raises(AttnProbeError, match="Multiscale.weights"):
+    with pytest.raises(AttnProbeError, match=r"Multiscale\.weights"):
         Multiscale(weights="other")

@@ -1,1 +1,1 @@
-"""The embedded model `tiny`: its architecture, its training, its control experiment, its weights."""
+"""The embedded model `tiny`: its architecture, its training, and its weights in `pipeline/`."""

@@ -93,7 +93,8 @@ class Trainer:
     ) -> None:
         self.name, self.args, self.steps = name, args, steps
         self.device = torch.device(args.device)
-        self.parts = parts.to(self.device, memory_format=torch.channels_last)
+        movable: Any = parts  # torch's stubs miss this form of `to`
+        self.parts: nn.ModuleDict = movable.to(self.device, memory_format=torch.channels_last)
         self.average = copy.deepcopy(self.parts).requires_grad_(False)
         self.optimizer = torch.optim.AdamW(
             self.parts.parameters(), lr=rate, betas=(0.9, 0.99), weight_decay=0.01, fused=True
