@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 import torch
 import torch.nn.functional as F
+from PIL.Image import Resampling
 
 from attnprobe.fields import Size
 
@@ -84,9 +85,9 @@ def to_pixels(image: Image, view: View, fit: Fit) -> torch.Tensor:
     Bilinear; for ``crop`` without antialiasing, as DiffSeg's program resizes, for ``resize`` with
     it, so that large photographs do not alias.
     """
-    array = np.asarray(image.crop(view.box), dtype=np.float32)
-    pixels = torch.from_numpy(array.copy()).permute(2, 0, 1)[None]
-    pixels = F.interpolate(
-        pixels, size=view.size, mode="bilinear", align_corners=False, antialias=fit == "resize"
-    )
-    return pixels / 127.5 - 1
+    seen = image.crop(view.box)
+    if fit == "resize":
+        height, width = view.size
+        seen = seen.resize((width, height), Resampling.BILINEAR)  # Pillow's are antialiased
+    pixels = torch.from_numpy(np.array(seen, np.float32)).permute(2, 0, 1)[None]
+    return F.interpolate(pixels, size=view.size, mode="bilinear", align_corners=False) / 127.5 - 1
