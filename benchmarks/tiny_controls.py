@@ -18,6 +18,7 @@ from collections.abc import Callable, Iterable
 
 import numpy as np
 import torch
+from rich.console import Console
 from rich.progress import track
 from sklearn.cluster import KMeans
 
@@ -76,7 +77,8 @@ def main() -> None:
     }
     print(f"{args.count} {args.split} scenes, {args.style}; mean per-image mIoU")
     for name, segment in methods.items():
-        print(f"{mean_miou(track(scenes, name, transient=True), segment):.3f}  {name}")
+        shown = track(scenes, name, transient=True, console=Console(stderr=True))
+        print(f"{mean_miou(shown, segment):.3f}  {name}")
 
 
 if __name__ == "__main__":

@@ -127,7 +127,7 @@ def capture(
         layers: which of its layers; all of them by default.
         keep: what to keep of each call; the mean over heads by default.
 
-    Example:
+    Examples:
         >>> with ap.capture(pipe.unet, layers=ap.Layers(kind="self")) as capture:
         ...     pipe("a cat on a sofa")
         >>> capture["mid_block.attentions.0.transformer_blocks.0.attn1"]

@@ -182,7 +182,8 @@ def train_vae(args: argparse.Namespace, scenes: Scenes) -> Any:
 
     averaged: Any = trainer.run(loss)["vae"]
     with torch.no_grad():
-        images, _ = scenes.batch(512, torch.Generator(trainer.device).manual_seed(0))
+        generator = torch.Generator(trainer.device).manual_seed(0)
+        images, _ = scenes.batch(min(512, len(scenes.ids)), generator)
         latents = torch.cat([averaged.encode(x).latent_dist.mean for x in images.split(64)])
         error = torch.cat([averaged.decode(x).sample for x in latents[:128].split(64)])
         error = (error - images[:128]).square().mean()
