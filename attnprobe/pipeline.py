@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from PIL import Image
@@ -60,8 +59,8 @@ class Pipeline:
         view = self.view(picture)
         field = self.field(picture)
         rng = np.random.default_rng(self.seed)
-        told: dict[str, Any] = {"truth": None if truth is None else view.crop(truth)}
-        segmentation = self.group(field, rng=rng, **told)
+        seen = None if truth is None else view.crop(truth)
+        segmentation = self.group(field, rng=rng, truth=seen)
         for refine in self.refine:
             segmentation = refine(segmentation, field, rng=rng)
         return segmentation.resized(view.box_size)

@@ -58,11 +58,10 @@ def carry_image(pipeline: Pipeline, sample: Sample, folder: RunFolder) -> Outcom
         truth = sample.truth()
         view = pipeline.view(image)
         segmentation = pipeline.segment(image, truth)
-        left, top, right, bottom = view.box
         picture = segmentation.overlay(image.crop(view.box))
         scores = None
         if truth is not None:
-            scores = image_scores(segmentation.labels, truth[top:bottom, left:right])
+            scores = image_scores(segmentation.labels, view.crop(truth))
     except Exception as error:  # a fault of any kind is this image's alone
         return Outcome(
             sample.name,

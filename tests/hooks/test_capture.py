@@ -186,19 +186,20 @@ def hooks_of(unet) -> int:
 
 def test_an_exception_leaves_nothing_behind(unet):
     before = hooks_of(unet)
-    capture = ap.capture(unet)
-    with pytest.raises(RuntimeError), capture:
+    with pytest.raises(RuntimeError), ap.capture(unet):
         unet(torch.randn(1, 5, 16, 16), 300, torch.randn(1, 7, 24))
     assert hooks_of(unet) == before
     assert torch.overrides._get_current_function_mode_stack() == []
-    reference = weakref.ref(unet)
-    del unet, capture
-    # pytest's own fixture still holds the model; a fresh one shows that the capture does not.
-    fresh = small_unet()
-    reference = weakref.ref(fresh)
-    with ap.capture(fresh):
-        run(fresh)
-    del fresh
+
+
+def test_a_failed_capture_does_not_hold_the_model():
+    model = small_unet()
+    reference = weakref.ref(model)
+    with pytest.raises(RuntimeError), ap.capture(model):
+        model(torch.randn(1, 5, 16, 16), 300, torch.randn(1, 7, 24))
+    with ap.capture(model):
+        run(model)
+    del model
     gc.collect()
     assert reference() is None
 
