@@ -76,7 +76,7 @@ def test_arrays_that_are_no_image(tiny, array):
 
 
 def test_cross_attention_alone_gives_no_field(tiny):
-    with pytest.raises(AttnProbeError, match="no self-attention layer was captured"):
+    with pytest.raises(AttnProbeError, match="no self- or joint-attention layer was captured"):
         pipeline(tiny, Probe(layers=Layers(kind="cross"))).segment(photo(64, 64))
 
 

@@ -2,56 +2,187 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 import torch
 
-from attnprobe.hooks.layers import Layer
+from attnprobe.errors import CaptureError
+from attnprobe.hooks.layers import Block, Kind, Layer
+from attnprobe.hooks.tokens import Grid3, Tokens
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+Rows = slice | torch.Tensor
+"""Which queries: a slice, or a tensor of their indices."""
+
+Heads = slice | list[int]
+"""Which heads."""
+
+
+@dataclass(frozen=True)
+class Moment:
+    """When a call was made.
+
+    Args:
+        step: number of the denoising step inside the ``with`` block, from 0. Passes that follow
+            each other with the same latents at the same timestep (guidance done pass by pass) are
+            one step.
+        timestep: as the denoiser was told it, or None.
+        run: number of the pass within its step.
+        branches: of each batch item ``cond`` or ``uncond`` where guidance was recognised (the
+            latents doubled in the batch, or the pipeline naming its passes), else None.
+    """
+
+    step: int = 0
+    timestep: float | None = None
+    run: int = 0
+    branches: tuple[str | None, ...] = ()
 
 
 @dataclass(frozen=True, eq=False)
 class AttentionCall:
-    """The tensors of one call of scaled dot-product attention, as the kernel saw them.
+    """One call of scaled dot-product attention, its tensors as the kernel saw them.
 
-    They are the model's own, after norms and position embeddings: read, never written.
+    They are the model's own, after norms, position embeddings and adapters: read, never written.
 
     Args:
         layer: whose call it is.
-        query: (batch, heads, queries, width).
-        key: (batch, heads, keys, width).
-        value: (batch, heads, keys, width).
-        mask: what was added to the logits (or, if bool, kept of them), or None.
+        index: the how manieth call of that layer in the pass; an image adapter's comes second.
+        q: (batch, heads, queries, width).
+        k: (batch, key heads, keys, width); fewer key heads than heads is grouped-query attention.
+        v: (batch, key heads, keys, width).
+        mask: added to the logits (or, if bool, kept of them), broadcast to (batch, heads, queries,
+            keys), or None.
         scale: factor of the logits.
         is_causal: whether queries see only keys up to their own place.
-        output: (batch, heads, queries, width).
+        out: (batch, heads, queries, width), what the model goes on with.
+        queries: roles and grid of the queries.
+        keys: roles and grid of the keys.
+        moment: step, timestep and guidance branch.
     """
 
     layer: Layer
-    query: torch.Tensor
-    key: torch.Tensor
-    value: torch.Tensor
+    index: int
+    q: torch.Tensor
+    k: torch.Tensor
+    v: torch.Tensor
     mask: torch.Tensor | None
     scale: float
     is_causal: bool
-    output: torch.Tensor
+    out: torch.Tensor
+    queries: Tokens = field(default_factory=Tokens)
+    keys: Tokens = field(default_factory=Tokens)
+    moment: Moment = field(default_factory=Moment)
 
-    def probs(self, item: int, head: int, queries: slice = slice(None)) -> torch.Tensor:
-        """Probabilities (queries, keys) in float32 of one batch item's head.
+    @property
+    def name(self) -> str:
+        """The layer's dotted name, ``#1`` and so on added for a later call of the same pass."""
+        return f"{self.layer.name}#{self.index}" if self.index else self.layer.name
 
-        Recomputed from query and key by softmax(scale · q kᵀ + mask); a chunk of the queries can
-        be asked for, so that nothing large need exist.
+    @property
+    def kind(self) -> Kind:
+        """The layer's: ``self``, ``cross``, ``joint`` or ``temporal``."""
+        return self.layer.kind
+
+    @property
+    def block(self) -> Block | None:
+        """The layer's: ``down``, ``mid``, ``up``, ``single``, ``double``, or None."""
+        return self.layer.block
+
+    @property
+    def heads(self) -> int:
+        """Number of query heads."""
+        return self.q.shape[1]
+
+    @property
+    def query_grid(self) -> Grid3 | None:
+        """(frames, height, width) of the queries' image tokens, None if they lie on no grid."""
+        return self.queries.grid
+
+    @property
+    def key_grid(self) -> Grid3 | None:
+        """(frames, height, width) of the keys' image tokens, None if they lie on no grid."""
+        return self.keys.grid
+
+    @property
+    def step(self) -> int:
+        """Number of the denoising step, from 0."""
+        return self.moment.step
+
+    @property
+    def timestep(self) -> float | None:
+        """As the denoiser was told it."""
+        return self.moment.timestep
+
+    @property
+    def grouped(self) -> bool:
+        """Whether several query heads share a key head."""
+        return self.k.shape[1] != self.q.shape[1]
+
+    @property
+    def shape(self) -> tuple[int, int, int, int]:
+        """(batch, heads, queries, keys)."""
+        batch, heads, queries, _ = self.q.shape
+        return batch, heads, queries, self.k.shape[2]
+
+    def logits(self, rows: Rows = slice(None), heads: Heads = slice(None)) -> torch.Tensor:
+        """scale · q kᵀ + mask in float32, (batch, heads, rows, keys); masked keys are −∞.
+
+        Computed when asked for. All rows of a large layer are gigabytes: ask for a chunk, or go
+        through `chunks`.
         """
-        logits = (self.query[item, head, queries].float() * self.scale) @ self.key[
-            item, head
-        ].float().T
+        k = self.k.float()
+        if self.grouped:
+            k = k.repeat_interleave(self.heads // k.shape[1], 1)
+        q = self.q[:, heads][:, :, rows].float() * self.scale
+        logits = q @ k[:, heads].transpose(2, 3)
         if self.is_causal:
-            places = torch.arange(self.query.shape[2], device=logits.device)[queries]
-            ahead = torch.arange(logits.shape[1], device=logits.device) > places[:, None]
+            places = torch.arange(self.q.shape[2], device=logits.device)[rows]
+            ahead = torch.arange(logits.shape[3], device=logits.device) > places[:, None]
             logits.masked_fill_(ahead, float("-inf"))
         if self.mask is not None:
-            mask = self.mask.expand(*self.query.shape[:3], logits.shape[1])[item, head, queries]
+            mask = self.mask.expand(*self.shape)[:, heads][:, :, rows]
             if mask.dtype == torch.bool:
                 logits.masked_fill_(~mask, float("-inf"))
             else:
                 logits += mask
-        return logits.softmax(1)
+        return logits
+
+    def probs(self, rows: Rows = slice(None), heads: Heads = slice(None)) -> torch.Tensor:
+        """Probabilities in float32, (batch, heads, rows, keys): softmax of `logits`.
+
+        A query that may see no key at all has zeros, as the kernels have it.
+        """
+        return self.logits(rows, heads).softmax(3).nan_to_num_(0.0)
+
+    def chunks(self, elements: int = 1 << 24) -> Iterator[tuple[slice, torch.Tensor]]:
+        """All probabilities a chunk of queries at a time, at most `elements` floats in each."""
+        batch, heads, queries, keys = self.shape
+        size = max(1, elements // (batch * heads * keys))
+        for top in range(0, queries, size):
+            rows = slice(top, min(top + size, queries))
+            yield rows, self.probs(rows)
+
+    def image_queries(self, item: int | None = None) -> slice:
+        """Which queries are the image's: in a batch item, or the same in all of them.
+
+        Raises:
+            CaptureError: roles unknown, no image tokens, or not the same in every item.
+        """
+        return self._run(self.queries, "image", item)
+
+    def image_keys(self, item: int | None = None) -> slice:
+        """Which keys are the image's; see `image_queries`."""
+        return self._run(self.keys, "image", item)
+
+    def text_keys(self, item: int | None = None) -> slice:
+        """Which keys are the text's; see `image_queries`."""
+        return self._run(self.keys, "text", item)
+
+    def _run(self, tokens: Tokens, role: str, item: int | None) -> slice:
+        try:
+            return tokens.run(role, item)
+        except CaptureError as error:
+            raise CaptureError(f"{self.name}: {error}") from None

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, field
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -11,114 +11,105 @@ from torch import nn
 from attnprobe.errors import CaptureError
 from attnprobe.fields import AttentionField
 from attnprobe.hooks.call import AttentionCall
-from attnprobe.hooks.layers import Layer, Layers, attention_layers
-from attnprobe.hooks.recorders import HeadMean
-from attnprobe.hooks.tap import Tap
-from attnprobe.registry import did_you_mean
-from attnprobe.resample import Grid
+from attnprobe.hooks.hooks import AttentionHooks, Missing, Steps
+from attnprobe.hooks.layers import Layers
+from attnprobe.hooks.plan import check_budget, parse_bytes
+from attnprobe.hooks.recorders import HeadMean, Recorder
+from attnprobe.hooks.recording import OverSteps, Recording
+from attnprobe.hooks.records import Records
+from attnprobe.hooks.tap import Policy
 
 
-@dataclass
-class _Kept:
-    layer: Layer
-    total: torch.Tensor | None = None
-    calls: int = 0
-    grid: Grid | None = None
-
-
-@dataclass(eq=False)
 class Capture:
-    """What was kept of each layer; made by `capture`, filled inside its ``with`` block.
+    """What is kept of each layer; made by `capture`, filled inside its ``with`` block.
 
-    Maps are averaged over the calls of a layer (denoising steps); batch items stay apart.
+    Batch items stay apart, both guidance branches among them, in the order the model had them;
+    where guidance runs pass by pass, the passes of a step lie beside each other along the batch.
 
     Raises:
-        CaptureError: at the end of the block, if a chosen layer was never seen.
+        CaptureError: at the end of the block, if a chosen layer was not observed.
     """
 
-    model: nn.Module
-    selection: Layers
-    keep: HeadMean
-    _kept: dict[str, _Kept] = field(default_factory=dict, repr=False)
-    _latent: Grid | None = field(default=None, repr=False)
-    _passes: int = field(default=0, repr=False)
+    def __init__(
+        self,
+        hooks: AttentionHooks,
+        recording: Recording,
+        layers: Layers,
+        steps: Steps | None,
+        budget: int | None,
+    ) -> None:
+        self._hooks, self._recording, self._budget = hooks, recording, budget
+        self._handle = hooks.add(self._observe, layers, steps)
+        self._entered = False
 
     def __enter__(self) -> Capture:
-        if self._kept:
+        if self._entered:
             raise CaptureError("a capture can be entered once; call capture(...) again")
-        chosen = self.selection.select(attention_layers(self.model))
-        self._kept = {layer.name: _Kept(layer) for layer in chosen}
-        self._tap = Tap(self.model, chosen, self._observe)
-        self._watch = self.model.register_forward_pre_hook(self._note_pass, with_kwargs=True)
-        self._tap.__enter__()
+        self._entered = True
+        if self._budget is not None:
+            self._hooks.before_first_pass(self._check_budget)
+        self._hooks.__enter__()
         return self
 
     def __exit__(self, kind: Any, *rest: Any) -> None:
-        self._tap.__exit__(kind, *rest)
-        self._watch.remove()
-        del self._tap, self._watch
-        if kind is None:
-            self._check_all_seen()
+        try:
+            self._hooks.__exit__(kind, *rest)
+        finally:
+            self._recording.close()
 
-    def _note_pass(self, model: nn.Module, args: tuple, kwargs: dict[str, Any]) -> None:
-        sample = args[0] if args else kwargs.get("sample", kwargs.get("hidden_states"))
-        if isinstance(sample, torch.Tensor) and sample.ndim == 4:
-            self._latent = (sample.shape[2], sample.shape[3])
-        self._passes += 1
+    def _check_budget(self, arguments: dict[str, Any]) -> None:
+        assert self._budget is not None
+        check_budget(
+            self._hooks.model, arguments, self._recording, self._handle.selection, self._budget
+        )
 
     def _observe(self, call: AttentionCall) -> None:
-        kept = self._kept[call.layer.name]
-        if call.layer.kind == "self":
-            kept.grid = solve_grid(call.query.shape[2], self._latent)
-        kept.total = self.keep.record(call, kept.total)
-        kept.calls += 1
-
-    def _check_all_seen(self) -> None:
-        unseen = [kept.layer.name for kept in self._kept.values() if not kept.calls]
-        if not unseen:
-            return
-        if not self._passes:
+        self._recording(call)
+        if self._budget is not None and self._recording.nbytes > self._budget:
             raise CaptureError(
-                f"the model {type(self.model).__name__} did not run inside the capture"
+                f"the budget of {self._budget:,} bytes is used up at step {call.step}, layer "
+                f"{call.name}: fewer steps or layers, or the mean over steps, would fit"
             )
-        processors = {type(self.model.get_submodule(name).processor).__name__ for name in unseen}
-        raise CaptureError(
-            f"{len(unseen)} of {len(self._kept)} layers made no call of scaled dot-product "
-            f"attention (processors: {', '.join(sorted(processors))}): {', '.join(unseen)}"
-        )
+
+    @property
+    def records(self) -> Records:
+        """All that was kept, a mapping from layer names."""
+        return self._recording.records(type(self._hooks.model).__name__)
 
     @property
     def layers(self) -> list[dict[str, Any]]:
-        """A row a layer: name, kind, heads, grid (of the queries, if an image's), calls."""
-        return [
-            asdict(kept.layer) | {"grid": kept.grid, "calls": kept.calls}
-            for kept in self._kept.values()
-        ]
+        """A row a layer: name, kind, block, heads, grid of the queries, calls."""
+        return self.records.layers
 
-    def __getitem__(self, name: str) -> torch.Tensor:
-        """What was kept of the layer of that name, the mean over its calls."""
-        if name not in self._kept:
-            raise CaptureError(f"nothing was kept of {name!r}{did_you_mean(name, [*self._kept])}")
-        kept = self._kept[name]
-        if kept.total is None:
-            raise CaptureError(f"layer {name} has not run yet")
-        return kept.total / kept.calls
+    def __getitem__(self, name: str) -> Any:
+        """What was kept of the layer of that name: a tensor, or a dict of several."""
+        return self.records[name]
 
-    def fields(self, item: int = 0) -> list[AttentionField]:
-        """The self-attention layers of a batch item as fields, in the model's order."""
-        fields = []
-        for name, kept in self._kept.items():
-            if kept.layer.kind == "self":
-                if kept.grid is None:
-                    raise CaptureError(f"the tokens of layer {name} lie on no grid known")
-                fields.append(AttentionField(self[name][item], kept.grid, origin=name))
-        if not fields:
-            raise CaptureError("no self-attention layer was captured, so there are no fields")
-        return fields
+    def coverage(self) -> list[dict[str, Any]]:
+        """A row a chosen layer: name, kind, steps wanted and seen, and why not where not."""
+        return self._hooks.coverage(self._handle)
+
+    def fields(self, item: int = 0, step: int | None = None) -> list[AttentionField]:
+        """The self- and joint-attention layers of a batch item as fields; see `Records.fields`."""
+        return self.records.fields(item, step)
+
+    def save(self, path: str | Path) -> None:
+        """Write everything into one safetensors file; `load_capture` reads it back."""
+        self.records.save(path)
 
 
 def capture(
-    model: nn.Module, layers: Layers | None = None, keep: HeadMean | None = None
+    model: nn.Module,
+    layers: Layers | None = None,
+    keep: Recorder | None = None,
+    *,
+    steps: Steps | None = None,
+    over_steps: OverSteps | None = None,
+    dtype: torch.dtype = torch.float32,
+    policy: Policy = "tap",
+    missing: Missing = "raise",
+    budget: int | str | None = None,
+    classes: tuple[type, ...] = (),
 ) -> Capture:
     """Capture the attention of a denoiser while it runs, without changing its output.
 
@@ -126,24 +117,24 @@ def capture(
         model: the denoiser, such as ``pipe.unet``.
         layers: which of its layers; all of them by default.
         keep: what to keep of each call; the mean over heads by default.
+        steps: at which denoising steps, numbers from 0 or a condition; all by default.
+        over_steps: ``mean`` (the default where the recorder allows it) or ``each``.
+        dtype: of what is kept; sums are in float32 all the same.
+        policy: about other kernels than PyTorch's; see `AttentionHooks`.
+        missing: ``raise`` if a chosen layer was not observed, or ``ignore``.
+        budget: bytes that may be kept, such as ``"2GiB"``; what a pass would keep is worked out
+            before it runs, and refused if it is more.
+        classes: attention classes of the model's own, besides diffusers'.
 
     Examples:
         >>> with ap.capture(pipe.unet, layers=ap.Layers(kind="self")) as capture:
         ...     pipe("a cat on a sofa")
         >>> capture["mid_block.attentions.0.transformer_blocks.0.attn1"]
     """
-    return Capture(model, layers or Layers(), keep or HeadMean())
-
-
-def solve_grid(tokens: int, latent: Grid | None) -> Grid | None:
-    """The grid of that many tokens: the latent's size halved, rounding up, until it fits.
-
-    Never a square root: ⌈H/2ᵏ⌉·⌈W/2ᵏ⌉ = tokens. None if no k fits or the latent is unknown.
-    """
-    while latent is not None and latent[0] * latent[1] >= tokens:
-        if latent[0] * latent[1] == tokens:
-            return latent
-        if latent == (1, 1):
-            break
-        latent = (-(-latent[0] // 2), -(-latent[1] // 2))
-    return None
+    keep = keep or HeadMean()
+    if not isinstance(keep, Recorder):
+        raise CaptureError(f"keep must be a recorder, such as HeadMean(). Got {keep!r} instead.")
+    hooks = AttentionHooks(model, policy, missing, classes)
+    recording = Recording(keep, over_steps, dtype)
+    limit = None if budget is None else parse_bytes(budget)
+    return Capture(hooks, recording, layers or Layers(), steps, limit)

@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import fnmatch
+import re
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+from pydantic.json_schema import SkipJsonSchema
 
 from attnprobe.errors import CaptureError
 from attnprobe.registry import checked, did_you_mean
@@ -12,7 +16,8 @@ from attnprobe.registry import checked, did_you_mean
 if TYPE_CHECKING:
     from torch import nn
 
-Kind = Literal["self", "cross"]
+Kind = Literal["self", "cross", "joint", "temporal"]
+Block = Literal["down", "mid", "up", "single", "double"]
 
 
 @dataclass(frozen=True)
@@ -21,14 +26,21 @@ class Layer:
 
     Args:
         name: its dotted name inside the denoiser.
-        kind: ``self`` if queries and keys are both the image's tokens, ``cross`` if keys are
-            another sequence's, such as the prompt's.
-        heads: number of heads.
+        kind: ``self`` if queries and keys are the same tokens (the image's, or in a refiner the
+            text's), ``cross`` if keys are another sequence, such as the prompt's, ``joint`` if the
+            keys hold image and text, ``temporal`` if they are one place's frames.
+        heads: number of query heads; 0 if the module doesn't say.
+        block: the part of the network, where it has such parts.
+        index: its place among the model's attention layers.
+        mute: why no map can be had of it (linear attention), or empty.
     """
 
     name: str
     kind: Kind
     heads: int
+    block: Block | None = None
+    index: int = 0
+    mute: str = ""
 
 
 @checked
@@ -37,46 +49,115 @@ class Layers:
     """A selection of attention layers: those that pass every condition given.
 
     Args:
-        kind: ``self``, ``cross``, or both (None).
-        names: shell patterns of layer names, such as ``up_blocks.*``; none given means all.
+        kind: ``self``, ``cross``, ``joint``, ``temporal``, or all (None).
+        names: shell patterns of layer names, such as ``up_blocks.*``, or regular expressions after
+            ``re:``; one must fit. None given means all.
+        block: ``down``, ``mid``, ``up``, ``single``, ``double``, or all (None).
+        grid: (height, width) of the queries' tokens, known once the model runs.
+        index: places among the model's attention layers; negative ones count from the end.
+        where: any condition on a `Layer` besides, in Python.
     """
 
     kind: Kind | None = None
     names: tuple[str, ...] = ()
+    block: Block | None = None
+    grid: tuple[int, int] | None = None
+    index: tuple[int, ...] = ()
+    where: Annotated[Callable[[Layer], bool] | None, SkipJsonSchema()] = None
 
     def select(self, layers: list[Layer]) -> list[Layer]:
-        """Those of the layers that are wanted, in the model's order.
+        """Those of the layers that are wanted, in the model's order; `grid` is left for later.
 
         Raises:
-            CaptureError: a pattern fits no layer, or nothing at all is left.
+            CaptureError: a pattern fits no layer, an index is too large, or nothing is left.
         """
         for pattern in self.names:
-            if not any(fnmatch.fnmatchcase(layer.name, pattern) for layer in layers):
+            if not any(_fits(layer.name, pattern) for layer in layers):
                 known = [layer.name for layer in layers]
                 raise CaptureError(f"no layer is called {pattern!r}{did_you_mean(pattern, known)}")
-        chosen = [layer for layer in layers if self._wants(layer)]
+        count = len(layers)
+        for index in self.index:
+            if not -count <= index < count:
+                raise CaptureError(
+                    f"Layers.index: the model has {count} attention layers, so an index must be "
+                    f"{-count} to {count - 1}. Got {index} instead."
+                )
+        chosen = [layer for layer in layers if self._wants(layer, count)]
         if not chosen:
-            raise CaptureError(f"{self} selects none of the model's {len(layers)} attention layers")
+            kinds = sorted({layer.kind for layer in layers})
+            raise CaptureError(
+                f"{self.said()} selects none of the model's {count} attention layers "
+                f"(their kinds: {', '.join(kinds)})"
+            )
         return chosen
 
-    def _wants(self, layer: Layer) -> bool:
-        named = any(fnmatch.fnmatchcase(layer.name, pattern) for pattern in self.names)
-        return (self.kind in (None, layer.kind)) and (named or not self.names)
+    def wants_grid(self, grid: tuple[int, int, int] | None) -> bool:
+        """Whether queries on that grid (frames, height, width) are wanted."""
+        return self.grid is None or (grid is not None and grid[1:] == self.grid)
+
+    def said(self) -> str:
+        """The selection with the conditions given only."""
+        given = {key: value for key, value in vars(self).items() if value not in (None, ())}
+        return f"Layers({', '.join(f'{key}={value!r}' for key, value in given.items())})"
+
+    def _wants(self, layer: Layer, count: int) -> bool:
+        return (
+            self.kind in (None, layer.kind)
+            and self.block in (None, layer.block)
+            and (not self.names or any(_fits(layer.name, pattern) for pattern in self.names))
+            and (not self.index or layer.index in {i % count for i in self.index})
+            and (self.where is None or bool(self.where(layer)))
+        )
 
 
-def attention_layers(model: nn.Module) -> list[Layer]:
+def _fits(name: str, pattern: str) -> bool:
+    if not pattern.startswith("re:"):
+        return fnmatch.fnmatchcase(name, pattern)
+    try:
+        return re.search(pattern.removeprefix("re:"), name) is not None
+    except re.error as error:
+        raise CaptureError(f"{pattern!r} is no regular expression: {error}") from None
+
+
+def attention_layers(model: nn.Module, classes: tuple[type, ...] = ()) -> list[Layer]:
     """All attention layers of a denoiser, in the order of its modules.
+
+    Args:
+        model: the denoiser.
+        classes: attention classes of its own besides diffusers' ``Attention``,
+            ``MochiAttention`` and ``AttentionModuleMixin``.
 
     Raises:
         CaptureError: the model has none.
     """
-    from diffusers.models.attention_processor import Attention
+    from diffusers.models.attention import AttentionModuleMixin
+    from diffusers.models.attention_processor import Attention, MochiAttention
 
-    layers = [
-        Layer(name, "cross" if module.is_cross_attention else "self", module.heads)
-        for name, module in model.named_modules()
-        if isinstance(module, Attention)
-    ]
-    if not layers:
-        raise CaptureError(f"{type(model).__name__} has no attention layer of diffusers' Attention")
+    from attnprobe.hooks.families import block_of, kind_of
+
+    known = (Attention, MochiAttention, AttentionModuleMixin, *classes)
+    found = [(name, module) for name, module in model.named_modules() if isinstance(module, known)]
+    if not found:
+        raise CaptureError(
+            f"{type(model).__name__} has no attention layer known: none of its modules is of "
+            f"{', '.join(sorted(c.__name__ for c in known))}"
+        )
+    layers = []
+    for index, (name, module) in enumerate(found):
+        kind = kind_of(model, name, module)
+        block = block_of(model, name, module, kind)
+        layers.append(Layer(name, kind, _heads(module), block, index, _mute(module)))
     return layers
+
+
+def _heads(module: Any) -> int:
+    for name in ("heads", "num_heads", "n_heads", "num_attention_heads"):
+        value = getattr(module, name, None)
+        if isinstance(value, int):
+            return value
+    return 0
+
+
+def _mute(module: Any) -> str:
+    processor = type(getattr(module, "processor", None)).__name__
+    return f"linear attention has no map ({processor})" if "Linear" in processor else ""

@@ -1,0 +1,176 @@
+"""What is particular to families of denoisers: kinds of layers, order of tokens.
+
+Everything is read off the model's class and config and the arguments of its ``forward``. A class
+that no rule knows still has its calls seen; what can't be told of its tokens is left open.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from attnprobe.hooks.tokens import Grid3, Tokens, solve_grid
+
+if TYPE_CHECKING:
+    from torch import nn
+
+    from attnprobe.hooks.layers import Block, Kind, Layer
+
+_TEMPORAL = re.compile(
+    r"(^|\.)(motion_modules|temp_attentions|transformer_in|temporal_transformer_blocks)\."
+)
+
+_FRAMES_ONLY = re.compile(r"(^|\.)(motion_modules|temp_attentions|transformer_in)\.")
+"""Temporal modules whose second attention, too, is told of nothing but the frames."""
+
+_CROSS_NAME = re.compile(r"(attn2|cross_att\w*|_to_\w+_attn)$")
+"""How cross-attention is called where the module doesn't say."""
+
+_JOINT = re.compile(
+    r"^(AuraFlow|Bria|Chroma|CogVideoX|CogView|ConsisID|EasyAnimate|Flux|HiDream|Hunyuan(Video|Image)"
+    r"|LongCatImage|Lumina2|Mochi|OmniGen|OvisImage|PRX|QwenImage|SD3|ZImage)"
+)
+"""Classes whose blocks attend over image and text at once, cross-attention and refiners apart."""
+
+IMAGE_FIRST = re.compile(r"^(HiDream|Hunyuan(Video|Image)|Mochi|SD3|ZImage)")
+"""Classes whose joint sequences begin with the image; in the others the text comes first."""
+
+
+def kind_of(model: nn.Module, name: str, module: Any) -> Kind:
+    """The kind of an attention layer, from its class, its module and its place."""
+    cls = type(model).__name__
+    if _JOINT.match(cls):
+        alone = "refiner" in name or (cls.startswith("SD3") and name.endswith("attn2"))
+        return "self" if alone else "joint"
+    if _is_added(module):
+        return "joint"
+    if cls == "Kandinsky3UNet":  # whose every layer is told that its keys are another's
+        return "self" if name.endswith("attentions.0.attention") else "cross"
+    if _crosses(name, module):
+        return "temporal" if _FRAMES_ONLY.search(name) else "cross"
+    return "temporal" if _TEMPORAL.search(name) else "self"
+
+
+def _crosses(name: str, module: Any) -> bool:
+    told = getattr(module, "is_cross_attention", None)
+    return told if told is not None else bool(_CROSS_NAME.search(name))
+
+
+def _is_added(module: Any) -> bool:
+    """Whether its keys are another sequence's before its own (diffusers' added keys, values)."""
+    from diffusers.models.attention_processor import Attention
+
+    return (
+        isinstance(module, Attention)
+        and module.added_kv_proj_dim is not None
+        and not module.only_cross_attention
+    )
+
+
+def block_of(model: nn.Module, name: str, module: Any, kind: Kind) -> Block | None:
+    """The part of the network that a layer is in."""
+    for pattern, block in _BLOCKS:
+        if re.search(pattern, name):
+            return block
+    cls = type(model).__name__
+    if cls.startswith("SD3"):
+        return "double"
+    if kind != "joint" or cls.startswith("PRX"):
+        return None
+    added = ("add_q_proj", "add_k_proj", "to_added_qkv")
+    return "double" if any(getattr(module, part, None) is not None for part in added) else "single"
+
+
+_BLOCKS: tuple[tuple[str, Any], ...] = (
+    (r"^(down_blocks|controlnet_down_blocks)\.", "down"),
+    (r"^mid_block\.", "mid"),
+    (r"^up_blocks\.", "up"),
+    (r"(^|\.)single_", "single"),
+    (r"(^|\.)(joint_|double_)", "double"),
+)
+
+
+@dataclass(frozen=True)
+class Layout:
+    """What the sequences of one pass are; calls are matched with them by length.
+
+    Args:
+        image: the image's tokens alone.
+        joint: image and text in one sequence, and other such mixtures.
+        others: the text's, and what else keys may be, in the order of a layer's calls.
+        halves: whether deeper layers lie on grids with halved sides, as in a UNet.
+        adapters: whether a cross-attention layer's second call is an image adapter's.
+    """
+
+    image: Tokens = field(default_factory=Tokens)
+    joint: tuple[Tokens, ...] = ()
+    others: tuple[Tokens, ...] = ()
+    halves: bool = False
+    adapters: bool = False
+
+    def tokens(self, layer: Layer, index: int, queries: int, keys: int) -> tuple[Tokens, Tokens]:
+        """Queries and keys of a call, as far as they are known.
+
+        Args:
+            layer: whose call it is.
+            index: the how manieth in the pass.
+            queries: how many there are; `keys` likewise.
+        """
+        if _TEMPORAL.search(layer.name):
+            cut = Tokens.runs(("image", queries), grid=(queries, 1, 1))
+            return cut, cut if layer.kind == "temporal" else self._other(index, keys)
+        if layer.kind == "cross":
+            return self._queries(layer, queries), self._other(index, keys)
+        if layer.kind == "joint":
+            first = self._match((*self.joint, self._image(queries), *self.others), queries)
+            if keys == queries:
+                return first, first
+            return first, self._added(first, queries, keys)
+        own = self._match((self._image(queries), *self.others, *self.joint), queries)
+        return own, own if keys == queries else self._other(index, keys)
+
+    def _queries(self, layer: Layer, queries: int) -> Tokens:
+        if self.halves and layer.block is None:  # the time's own look at the text
+            return Tokens.runs(("pooled", queries))
+        return self._match((self._image(queries), *self.others), queries)
+
+    def _image(self, count: int) -> Tokens:
+        if not self.halves:
+            return self.image
+        grid = solve_grid(count, self.image.grid)
+        return Tokens() if grid is None else Tokens.runs(("image", count), grid=grid)
+
+    def _match(self, candidates: tuple[Tokens, ...], count: int) -> Tokens:
+        return next((tokens for tokens in candidates if tokens.count == count), Tokens())
+
+    def _other(self, index: int, keys: int) -> Tokens:
+        if self.adapters and index > 0:
+            return Tokens.runs(("reference", keys))
+        fitting = [tokens for tokens in self.others if tokens.count == keys]
+        if not fitting:
+            return Tokens.runs(("reference", keys)) if self.adapters else Tokens()
+        return fitting[min(index, len(fitting) - 1)]
+
+    def _added(self, first: Tokens, queries: int, keys: int) -> Tokens:
+        """Keys of more than the queries: a mixture known, or text put before the image."""
+        known = self._match(self.joint, keys)
+        if known.known or not self.halves:
+            return known
+        text = sum(tokens.count for tokens in self.others)
+        runs = [("reference", keys - queries - text), ("text", text), ("image", queries)]
+        return Tokens.runs(*runs, grid=first.grid)
+
+
+def read_layout(model: nn.Module, given: dict[str, Any]) -> Layout:
+    """The sequences of a pass, from the arguments of the denoiser's ``forward`` by name."""
+    from attnprobe.hooks import layouts
+
+    cls = type(model).__name__
+    for pattern, read in layouts.READERS:
+        if re.match(pattern, cls):
+            return read(model, given) or Layout()
+    return layouts.any_transformer(model, given) or Layout()
+
+
+__all__ = ["IMAGE_FIRST", "Grid3", "Layout", "block_of", "kind_of", "read_layout"]

@@ -1,0 +1,290 @@
+"""The hook registry: observers and edits of a denoiser's attention, each with its selection."""
+
+from __future__ import annotations
+
+import sys
+import threading
+from collections.abc import Callable, Collection
+from contextlib import ExitStack, nullcontext
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+import torch
+from torch import nn
+
+from attnprobe.errors import CaptureError
+from attnprobe.hooks.call import AttentionCall, Moment
+from attnprobe.hooks.edits import Edit, EditFunction, apply_edits
+from attnprobe.hooks.layers import Layer, Layers, attention_layers
+from attnprobe.hooks.ledger import Ledger, why_unseen
+from attnprobe.hooks.passes import Passes
+from attnprobe.hooks.tap import Kernel, Policy, Tap
+
+Observer = Callable[..., Any]
+Steps = Collection[int] | Callable[[Moment], bool]
+Missing = Literal["raise", "ignore"]
+
+_TENSORS = ("q", "k", "v", "mask", "logits", "probs", "out")
+
+
+@dataclass(eq=False)
+class Handle:
+    """One observer or edit in a registry, to be removed by; `coverage` tells what it saw."""
+
+    act: Any
+    selection: Layers
+    steps: Steps | None
+    tensors: tuple[str, ...]
+    chosen: list[Layer]
+    ledger: Ledger
+    names: frozenset[str] = field(default=frozenset())
+
+    def __post_init__(self) -> None:
+        self.names = frozenset(layer.name for layer in self.chosen)
+
+    def wants_step(self, moment: Moment) -> bool:
+        """Whether the step was chosen."""
+        if self.steps is None:
+            return True
+        return self.steps(moment) if callable(self.steps) else moment.step in self.steps
+
+
+class AttentionHooks:
+    """Observers of a denoiser's attention; its output is bit-identical with and without them.
+
+    Used as a context manager, any number of times; registries nest, and one thread's does not see
+    another's passes.
+
+    Args:
+        model: the denoiser, such as ``pipe.unet`` or ``pipe.transformer``.
+        policy: what to do about kernels other than PyTorch's own, such as flash attention: ``tap``
+            computes the probabilities beside them, ``force_native`` runs PyTorch's kernel in
+            their place (which may change the output in its last bits), ``error`` refuses.
+        missing: ``raise`` at the end of the block if a chosen layer was not observed, or
+            ``ignore`` it.
+        classes: attention classes of the model's own, besides diffusers'.
+
+    Examples:
+        >>> hooks = ap.AttentionHooks(pipe.unet)
+        >>> hooks.add(lambda call: print(call.name, call.query_grid), layers=ap.Layers(kind="self"))
+        >>> with hooks:
+        ...     pipe("a cat on a sofa")
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        policy: Policy = "tap",
+        missing: Missing = "raise",
+        classes: tuple[type, ...] = (),
+    ) -> None:
+        _one_of("policy", policy, ("tap", "force_native", "error"))
+        _one_of("missing", missing, ("raise", "ignore"))
+        if not isinstance(model, nn.Module):
+            raise CaptureError(
+                "the model must be a denoiser, such as pipe.unet or pipe.transformer. "
+                f"Got {type(model).__name__} instead."
+            )
+        # torch.compile wraps a module in another; the layers are those of the module inside.
+        self.model: nn.Module = getattr(model, "_orig_mod", model)
+        self.policy: Policy = policy
+        self.missing: Missing = missing
+        self.layers = attention_layers(self.model, classes)
+        self._handles: list[Handle] = []
+        self._lock = threading.Lock()
+        self._open: ExitStack | None = None
+        self._first: Callable[[dict[str, Any]], None] | None = None
+
+    def add(
+        self,
+        observer: Observer,
+        layers: Layers | None = None,
+        steps: Steps | None = None,
+        tensors: Collection[str] = (),
+    ) -> Handle:
+        """Register an observer.
+
+        Args:
+            observer: called with each `AttentionCall`, under ``no_grad``.
+            layers: of which layers; all by default.
+            steps: at which denoising steps (numbers from 0, or a condition on the `Moment`).
+            tensors: of ``q``, ``k``, ``v``, ``mask``, ``logits``, ``probs``, ``out``, those to be
+                given to the observer as keywords.
+
+        Returns:
+            A handle for `remove` and `coverage`.
+        """
+        unknown = [name for name in tensors if name not in _TENSORS]
+        if unknown:
+            raise CaptureError(
+                f"tensors must be of {', '.join(_TENSORS)}. Got {unknown[0]!r} instead."
+            )
+        return self._register(observer, layers, steps, tuple(tensors))
+
+    def edit(
+        self,
+        function: EditFunction,
+        layers: Layers | None = None,
+        steps: Steps | None = None,
+        on: Literal["probs", "out"] = "probs",
+        heads: Collection[int] | None = None,
+    ) -> Handle:
+        """Register an intervention: the one thing here that does change the model's output.
+
+        Args:
+            function: called as ``function(tensor, call)``; what it returns takes the tensor's
+                place. It may write into the tensor and return it.
+            layers: of which layers; all by default.
+            steps: at which steps.
+            on: ``probs``, (batch, heads, queries, keys) float32, multiplied by the values
+                afterwards; or ``out``, (batch, heads, queries, width).
+            heads: only these are given and replaced; all by default.
+        """
+        _one_of("on", on, ("probs", "out"))
+        chosen = None if heads is None else tuple(heads)
+        return self._register(Edit(function, on, chosen), layers, steps, ())
+
+    def remove(self, handle: Handle) -> None:
+        """Take an observer or edit out again.
+
+        Raises:
+            CaptureError: it is not (or no longer) registered here.
+        """
+        with self._lock:
+            if handle not in self._handles:
+                raise CaptureError("remove: that handle is not registered here")
+            self._handles = [other for other in self._handles if other is not handle]
+
+    def coverage(self, handle: Handle) -> list[dict[str, Any]]:
+        """A row a layer that the handle chose: name, kind, steps wanted and seen, and why not."""
+        return handle.ledger.coverage(self._why)
+
+    def before_first_pass(self, check: Callable[[dict[str, Any]], None]) -> None:
+        """Have the first pass of the next block looked at before it runs.
+
+        Args:
+            check: called with the arguments of the denoiser's ``forward`` by name; what it raises
+                stops the pass.
+        """
+        self._first = check
+
+    def __enter__(self) -> AttentionHooks:
+        with self._lock:
+            if self._open is not None:
+                raise CaptureError("these hooks are open already; make others for another block")
+            self._open = ExitStack()
+        with ExitStack() as stack:
+            stack.enter_context(_eager())
+            self._calls: dict[str, int] = {}
+            self._passes = stack.enter_context(Passes(self.model, self._begin))
+            self._tap = stack.enter_context(
+                Tap(self.model, self.layers, self._receive, self._watching, self.policy)
+            )
+            self._open = stack.pop_all()
+        return self
+
+    def __exit__(self, kind: Any, *rest: Any) -> None:
+        stack, self._open = self._open, None
+        if stack is not None:
+            stack.__exit__(kind, *rest)
+        if kind is None and self.missing == "raise":
+            self._check()
+
+    def _register(
+        self, act: Any, layers: Layers | None, steps: Steps | None, tensors: tuple[str, ...]
+    ) -> Handle:
+        selection = layers or Layers()
+        if steps is not None and not callable(steps) and any(step < 0 for step in steps):
+            raise CaptureError("steps are counted from 0; how many there will be isn't known")
+        chosen = selection.select(self.layers)
+        handle = Handle(act, selection, steps, tensors, chosen, Ledger(chosen))
+        with self._lock:
+            self._handles = [*self._handles, handle]
+        return handle
+
+    def _watching(self) -> bool:
+        # Gradient checkpointing runs layers again outside of a pass; those calls don't count.
+        return self._passes.running
+
+    def _begin(self, arguments: dict[str, Any]) -> None:
+        """A pass begins: `arguments` are those of the denoiser's ``forward``, by name."""
+        self._calls = {}
+        first, self._first = self._first, None
+        if first is not None:
+            first(arguments)
+        for handle in self._handles:
+            if handle.wants_step(self._passes.moment):
+                handle.ledger.steps.add(self._passes.moment.step)
+
+    def _receive(self, layer: Layer, kernel: Kernel) -> torch.Tensor | None:
+        moment = self._passes.moment
+        index = self._calls[layer.name] = self._calls.get(layer.name, -1) + 1
+        handles = [h for h in self._handles if layer.name in h.names and h.wants_step(moment)]
+        if not handles:
+            return None
+        call = self._call(layer, index, kernel, moment)
+        handles = [handle for handle in handles if self._on_grid(handle, call)]
+        call, edited = apply_edits([h.act for h in handles if isinstance(h.act, Edit)], call)
+        for handle in handles:
+            handle.ledger.note(layer, moment.step)
+            if not isinstance(handle.act, Edit):
+                handle.act(call, **{name: _tensor(call, name) for name in handle.tensors})
+        return edited
+
+    def _call(self, layer: Layer, index: int, kernel: Kernel, moment: Moment) -> AttentionCall:
+        queries, keys = self._passes.layout.tokens(
+            layer, index, kernel.q.shape[2], kernel.k.shape[2]
+        )
+        return AttentionCall(
+            layer=layer,
+            index=index,
+            q=kernel.q,
+            k=kernel.k,
+            v=kernel.v,
+            mask=kernel.mask,
+            scale=kernel.scale,
+            is_causal=kernel.is_causal,
+            out=kernel.out,
+            queries=queries,
+            keys=keys,
+            moment=moment,
+        )
+
+    def _on_grid(self, handle: Handle, call: AttentionCall) -> bool:
+        wanted = handle.selection.wants_grid(call.query_grid)
+        if not wanted:
+            handle.ledger.passed.add(call.layer.name)
+        return wanted
+
+    def _why(self, layer: Layer) -> str:
+        return why_unseen(self.model, layer, ran=layer.name in self._tap.entered)
+
+    def _check(self) -> None:
+        name = type(self.model).__name__
+        if not self._passes.count and self._passes.elsewhere:
+            raise CaptureError(f"the model {name} ran in another thread; open the block there")
+        if not self._passes.count:
+            raise CaptureError(f"the model {name} did not run inside the block")
+        for handle in self._handles:
+            if not handle.ledger.steps:
+                last = self._passes.moment.step
+                raise CaptureError(f"none of the steps chosen ran; there were steps 0 to {last}")
+            handle.ledger.check(self._why)
+
+
+def _tensor(call: AttentionCall, name: str) -> torch.Tensor | None:
+    if name in ("logits", "probs"):
+        return getattr(call, name)()
+    return getattr(call, name)
+
+
+def _one_of(name: str, given: Any, allowed: tuple[str, ...]) -> None:
+    if given not in allowed:
+        raise CaptureError(f"{name} must be one of {', '.join(allowed)}. Got {given!r} instead.")
+
+
+def _eager() -> Any:
+    """Compiled graphs hide their calls: for the block, compiled models run as they were written."""
+    if "torch._dynamo" not in sys.modules:  # nothing was compiled; importing it takes a second
+        return nullcontext()
+    return torch.compiler.set_stance("force_eager")

@@ -1,0 +1,87 @@
+"""The ledger: layers expected against layers seen, step by step."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+from torch import nn
+
+from attnprobe.errors import CaptureError
+from attnprobe.hooks.layers import Layer
+
+
+@dataclass
+class Ledger:
+    """Which layers should be seen at which steps, and which were.
+
+    Args:
+        expected: the layers chosen.
+        seen: name -> steps at which a call was told.
+        steps: steps at which calls were wanted.
+        passed: name -> calls that were told of but lay on another grid than the one chosen.
+    """
+
+    expected: list[Layer]
+    seen: dict[str, set[int]] = field(default_factory=dict)
+    steps: set[int] = field(default_factory=set)
+    passed: set[str] = field(default_factory=set)
+
+    def note(self, layer: Layer, step: int) -> None:
+        """A call of the layer was told at that step."""
+        self.seen.setdefault(layer.name, set()).add(step)
+
+    def missing(self) -> dict[str, set[int]]:
+        """Name -> steps at which the layer was not seen though it was wanted."""
+        lacking = {}
+        for layer in self.expected:
+            steps = self.steps - self.seen.get(layer.name, set())
+            if steps and layer.name not in self.passed:
+                lacking[layer.name] = steps
+        return lacking
+
+    def coverage(self, reason: Callable[[Layer], str]) -> list[dict[str, Any]]:
+        """A row a layer: name, kind, steps wanted, steps seen, and why not where not."""
+        missing = self.missing()
+        return [
+            {
+                "name": layer.name,
+                "kind": layer.kind,
+                "wanted": len(self.steps),
+                "seen": len(self.seen.get(layer.name, ())),
+                "reason": reason(layer) if layer.name in missing else "",
+            }
+            for layer in self.expected
+            if layer.name not in self.passed or layer.name in self.seen
+        ]
+
+    def check(self, reason: Callable[[Layer], str]) -> None:
+        """Raise if anything expected was not seen.
+
+        Raises:
+            CaptureError: with the layers' names and the reasons.
+        """
+        missing = self.missing()
+        if missing:
+            by_reason: dict[str, list[str]] = {}
+            for layer in self.expected:
+                if layer.name in missing:
+                    by_reason.setdefault(reason(layer), []).append(layer.name)
+            told = "; ".join(f"{why}: {', '.join(names)}" for why, names in by_reason.items())
+            raise CaptureError(
+                f"{len(missing)} of {len(self.expected)} layers were not observed: {told}. "
+                "Choose other layers, or allow it with missing='ignore'"
+            )
+        if not self.seen and self.passed:
+            raise CaptureError("no layer ran on the grid that was chosen")
+
+
+def why_unseen(model: nn.Module, layer: Layer, ran: bool) -> str:
+    """Why a layer was not observed, as far as its module tells."""
+    if layer.mute:
+        return layer.mute
+    if not ran:
+        return "the layer did not run"
+    processor: Any = getattr(model.get_submodule(layer.name), "processor", None)
+    return f"its processor {type(processor).__name__} uses a kernel that can't be tapped"

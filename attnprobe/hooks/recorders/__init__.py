@@ -1,0 +1,22 @@
+"""Recorders: what is kept of an attention call, reduced while it runs."""
+
+from attnprobe.hooks.recorders.base import Recorder
+from attnprobe.hooks.recorders.keep import Features, Keep
+from attnprobe.hooks.recorders.maps import HeadMax, HeadMean, PerHead, Pooled, Rows
+from attnprobe.hooks.recorders.statistics import Entropy, TopK
+from attnprobe.hooks.recorders.tokens import TokenMaps, token_places
+
+__all__ = [
+    "Entropy",
+    "Features",
+    "HeadMax",
+    "HeadMean",
+    "Keep",
+    "PerHead",
+    "Pooled",
+    "Recorder",
+    "Rows",
+    "TokenMaps",
+    "TopK",
+    "token_places",
+]

@@ -1,0 +1,65 @@
+"""Recorders of the tensors themselves, and of the outputs as a picture of features."""
+
+from __future__ import annotations
+
+from typing import ClassVar, Literal, get_args
+
+import torch
+
+from attnprobe.errors import CaptureError
+from attnprobe.hooks.call import AttentionCall
+from attnprobe.hooks.recorders.base import Axis, Recorder, Value
+
+Tensor = Literal["q", "k", "v", "logits", "probs", "out"]
+
+
+class Keep(Recorder):
+    """Tensors of the call as they are, copied: ``Keep("q", "k")``.
+
+    ``q``, ``k``, ``v``, ``out``: (batch, heads, tokens, width) in the model's type; ``logits``
+    and ``probs``: (batch, heads, queries, keys) float32, large. One tensor is kept as itself,
+    several as a dict.
+    """
+
+    def __init__(self, *tensors: Tensor) -> None:
+        unknown = [name for name in tensors if name not in get_args(Tensor)]
+        if unknown or not tensors:
+            raise CaptureError(
+                f"Keep: tensors must be of {', '.join(get_args(Tensor))}. "
+                f"Got {', '.join(map(repr, unknown)) or 'none'} instead."
+            )
+        self.tensors = tensors
+
+    def __repr__(self) -> str:
+        return f"Keep({', '.join(map(repr, self.tensors))})"
+
+    def record(self, call: AttentionCall) -> Value:
+        if len(self.tensors) == 1:
+            return self._tensor(call, self.tensors[0])
+        return {name: self._tensor(call, name) for name in self.tensors}
+
+    def _tensor(self, call: AttentionCall, name: Tensor) -> torch.Tensor:
+        if name in ("q", "k", "v", "out"):
+            return getattr(call, name).detach().clone()
+        return call.logits() if name == "logits" else call.probs()
+
+
+class Features(Recorder):
+    """The outputs at the image's tokens, heads side by side: (batch, H, W, channels) float32.
+
+    What attention hands to the projection after it. Videos: (batch, frames, H, W, channels).
+    """
+
+    linear: ClassVar[frozenset[Axis]] = frozenset({"steps"})
+
+    def __repr__(self) -> str:
+        return "Features()"
+
+    def record(self, call: AttentionCall) -> torch.Tensor:
+        grid = call.query_grid
+        if grid is None:
+            raise CaptureError(f"Features: the queries of {call.name} lie on no grid known")
+        out = call.out.transpose(1, 2).flatten(2)
+        items = [out[item, call.image_queries(item)] for item in range(len(out))]
+        frames = grid if grid[0] > 1 else grid[1:]
+        return torch.stack(items).to(torch.float32, copy=True).unflatten(1, frames)

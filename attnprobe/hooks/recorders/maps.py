@@ -1,0 +1,153 @@
+"""Recorders of whole maps: the mean or maximum over heads, every head, some rows, pooled keys."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Annotated, ClassVar
+
+import torch
+from annotated_types import Ge, MinLen
+
+from attnprobe.errors import CaptureError
+from attnprobe.hooks.call import AttentionCall
+from attnprobe.hooks.recorders.base import EVERY_AXIS, Axis, Recorder
+from attnprobe.hooks.recorders.head_mean import head_mean
+from attnprobe.registry import checked
+from attnprobe.resample import nearest_cells
+
+
+@checked
+@dataclass(frozen=True)
+class HeadMean(Recorder):
+    """The mean over heads of the probabilities: (batch, queries, keys) float32."""
+
+    linear: ClassVar[frozenset[Axis]] = EVERY_AXIS
+    distribution: ClassVar[bool] = True
+
+    def record(self, call: AttentionCall) -> torch.Tensor:
+        return head_mean(call)
+
+    def maps(self, value: torch.Tensor) -> torch.Tensor:
+        return value
+
+
+@checked
+@dataclass(frozen=True)
+class HeadMax(Recorder):
+    """The largest probability any head gives: (batch, queries, keys) float32; rows sum to ≥ 1."""
+
+    def record(self, call: AttentionCall) -> torch.Tensor:
+        batch, _, queries, keys = call.shape
+        kept = call.q.new_empty((batch, queries, keys), dtype=torch.float32)
+        for rows, probs in call.chunks():
+            torch.amax(probs, 1, out=kept[:, rows])
+        return kept
+
+
+@checked
+@dataclass(frozen=True)
+class PerHead(Recorder):
+    """Every head's probabilities: (batch, heads, queries, keys) float32. Large.
+
+    Args:
+        heads: which heads; all of them if none are given.
+    """
+
+    heads: tuple[Annotated[int, Ge(0)], ...] = ()
+    linear: ClassVar[frozenset[Axis]] = EVERY_AXIS
+    distribution: ClassVar[bool] = True
+
+    def record(self, call: AttentionCall) -> torch.Tensor:
+        batch, heads, queries, keys = call.shape
+        chosen = list(self.heads or range(heads))
+        if max(chosen) >= heads:
+            raise CaptureError(
+                f"PerHead.heads: {call.name} has heads 0 to {heads - 1}. Got {max(chosen)} instead."
+            )
+        kept = call.q.new_empty((batch, len(chosen), queries, keys), dtype=torch.float32)
+        for rows, probs in call.chunks():
+            kept[:, :, rows] = probs[:, chosen]
+        return kept
+
+    def maps(self, value: torch.Tensor) -> torch.Tensor:
+        return value.mean(1)
+
+
+@checked
+@dataclass(frozen=True)
+class Rows(Recorder):
+    """The maps of some queries only, by head mean: (batch, points, keys) float32.
+
+    Args:
+        points: (row, column) of each query on the layer's grid, counted on a grid of `grid`; the
+            token under a point's centre is taken on coarser and finer layers.
+        grid: (height, width) that the points are counted on; the layer's own if None.
+    """
+
+    points: Annotated[tuple[tuple[int, int], ...], MinLen(1)]
+    grid: tuple[int, int] | None = None
+    linear: ClassVar[frozenset[Axis]] = EVERY_AXIS
+    distribution: ClassVar[bool] = True
+
+    def record(self, call: AttentionCall) -> torch.Tensor:
+        if call.query_grid is None or call.query_grid[0] != 1:
+            raise CaptureError(f"Rows: the queries of {call.name} lie on no grid of one image")
+        _, height, width = call.query_grid
+        first = call.queries.run("image").start
+        tall, wide = self.grid or (height, width)
+        places = []
+        for y, x in self.points:
+            if not (0 <= y < tall and 0 <= x < wide):
+                raise CaptureError(
+                    f"Rows.points: on the grid {tall}×{wide} y must be 0 to {tall - 1} and x 0 to "
+                    f"{wide - 1}. Got ({y}, {x}) instead."
+                )
+            row = int((y + 0.5) * height / tall)
+            places.append(first + row * width + int((x + 0.5) * width / wide))
+        return call.probs(torch.tensor(places, device=call.q.device)).mean(1)
+
+
+@checked
+@dataclass(frozen=True)
+class Pooled(Recorder):
+    """Head means between the cells of a coarse grid: (batch, H·W, H·W) float32.
+
+    Image queries and image keys only. A cell's map is the mean of its queries' maps; a key cell
+    has the sum of its keys' probabilities, so rows still sum to 1 (in joint attention to the part
+    that looks at the image). Layers with fewer tokens a side keep their own grid.
+
+    Args:
+        cells: (height, width) of the grid to pool to.
+    """
+
+    cells: tuple[Annotated[int, Ge(1)], Annotated[int, Ge(1)]]
+    linear: ClassVar[frozenset[Axis]] = EVERY_AXIS
+    distribution: ClassVar[bool] = True
+
+    def record(self, call: AttentionCall) -> torch.Tensor:
+        query_cells = self._cells(call.query_grid, call)
+        key_cells = self._cells(call.key_grid, call)
+        queries, keys = call.image_queries(), call.image_keys()
+        kept = torch.zeros(call.shape[0], len(query_cells), len(key_cells), device=call.q.device)
+        members = query_cells / query_cells.sum(1, keepdim=True)
+        for rows, probs in call.chunks():
+            first, last = max(rows.start, queries.start), min(rows.stop, queries.stop)
+            if first < last:
+                maps = probs.mean(1)[:, first - rows.start : last - rows.start, keys]
+                part = members[:, first - queries.start : last - queries.start]
+                kept += part @ (maps @ key_cells.T)
+        return kept
+
+    def maps(self, value: torch.Tensor) -> torch.Tensor:
+        return value
+
+    def field_grid(self, grid: tuple[int, int]) -> tuple[int, int]:
+        return min(self.cells[0], grid[0]), min(self.cells[1], grid[1])
+
+    def _cells(self, grid: tuple[int, int, int] | None, call: AttentionCall) -> torch.Tensor:
+        """(cells, tokens): 1 where a token lies in a cell."""
+        if grid is None or grid[0] != 1:
+            raise CaptureError(f"Pooled: the tokens of {call.name} lie on no grid of one image")
+        target = self.field_grid(grid[1:])
+        cell_of = nearest_cells(target, grid[1:], call.q.device)
+        return torch.nn.functional.one_hot(cell_of, target[0] * target[1]).T.float()
