@@ -13,7 +13,18 @@ if TYPE_CHECKING:
     from attnprobe.data.images import read_image
     from attnprobe.errors import AttnProbeError
     from attnprobe.fields import AttentionField, Segmentation
-    from attnprobe.hooks import HeadMean, Layers, capture
+    from attnprobe.hooks import (
+        AttentionHooks,
+        HeadMean,
+        Keep,
+        Layers,
+        PerHead,
+        Recorder,
+        TokenMaps,
+        capture,
+        load_capture,
+        plan,
+    )
     from attnprobe.models import ModelSpec
     from attnprobe.pipeline import Pipeline
     from attnprobe.probe import Probe
@@ -25,18 +36,25 @@ if TYPE_CHECKING:
 #: Public name -> the module that has it, imported when the name is first used: torch takes seconds.
 _HOMES = {
     "AttentionField": "attnprobe.fields",
+    "AttentionHooks": "attnprobe.hooks",
     "AttnProbeError": "attnprobe.errors",
     "HeadMean": "attnprobe.hooks",
+    "Keep": "attnprobe.hooks",
     "Layers": "attnprobe.hooks",
     "ModelSpec": "attnprobe.models",
+    "PerHead": "attnprobe.hooks",
     "Pipeline": "attnprobe.pipeline",
     "Probe": "attnprobe.probe",
     "Recipe": "attnprobe.recipe",
+    "Recorder": "attnprobe.hooks",
     "Segmentation": "attnprobe.fields",
+    "TokenMaps": "attnprobe.hooks",
     "aggregator": "attnprobe.registry",
     "capture": "attnprobe.hooks",
     "grouper": "attnprobe.registry",
+    "load_capture": "attnprobe.hooks",
     "load_recipe": "attnprobe.recipe",
+    "plan": "attnprobe.hooks",
     "read_image": "attnprobe.data.images",
     "refiner": "attnprobe.registry",
     "source": "attnprobe.registry",
@@ -44,19 +62,26 @@ _HOMES = {
 
 __all__ = [
     "AttentionField",
+    "AttentionHooks",
     "AttnProbeError",
     "HeadMean",
+    "Keep",
     "Layers",
     "ModelSpec",
+    "PerHead",
     "Pipeline",
     "Probe",
     "Recipe",
+    "Recorder",
     "Segmentation",
+    "TokenMaps",
     "__version__",
     "aggregator",
     "capture",
     "grouper",
+    "load_capture",
     "load_recipe",
+    "plan",
     "read_image",
     "refiner",
     "source",

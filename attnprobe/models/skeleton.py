@@ -1,0 +1,113 @@
+"""A denoiser without its weights, built from its config on the meta device."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from attnprobe.errors import ModelError
+from attnprobe.models.hub import locate
+from attnprobe.models.presets import PRESETS
+
+PARTS = ("unet", "transformer")
+"""What the denoiser is called in a pipeline."""
+
+
+def skeleton(model: str) -> Any:
+    """The denoiser of a model, with shapes and no weights; nothing but configs is downloaded.
+
+    Args:
+        model: a preset, a pipeline's folder or hub name, or a folder with a denoiser's config.
+
+    Raises:
+        ModelError: there is no such model, or none of its parts is a denoiser of diffusers.
+    """
+    import diffusers
+    import torch
+
+    config = _config(model)
+    name = config.get("_class_name", "")
+    cls: Any = getattr(diffusers, name, None) if isinstance(name, str) else None
+    if cls is None or not issubclass(cls, torch.nn.Module):
+        raise ModelError(f"model {model}: diffusers has no denoiser of the class {name!r}")
+    try:
+        with torch.device("meta"):
+            return cls.from_config(config).eval()
+    except (TypeError, ValueError, KeyError) as error:
+        raise ModelError(f"model {model}: its config doesn't make a {name}: {error}") from None
+
+
+def example_inputs(denoiser: Any) -> dict[str, Any] | None:
+    """Arguments for one pass of a UNet at its own size, without numbers; None for other classes."""
+    import torch
+    from diffusers import UNet2DConditionModel, UNet2DModel
+
+    if not isinstance(denoiser, UNet2DConditionModel | UNet2DModel):
+        return None
+    config: Any = denoiser.config
+    size = config.sample_size or 64
+    height, width = (size, size) if isinstance(size, int) else size
+    with torch.device("meta"):
+        inputs: dict[str, Any] = {
+            "sample": torch.empty(1, config.in_channels, height, width),
+            "timestep": torch.empty((), dtype=torch.int64),
+        }
+        if isinstance(denoiser, UNet2DConditionModel):
+            width = config.encoder_hid_dim or config.cross_attention_dim
+            inputs["encoder_hidden_states"] = torch.empty(1, 77, width)
+        if config.get("addition_embed_type") == "text_time":
+            times = 6 * config.addition_time_embed_dim
+            pooled = config.projection_class_embeddings_input_dim - times
+            inputs["added_cond_kwargs"] = {
+                "text_embeds": torch.empty(1, pooled),
+                "time_ids": torch.empty(1, 6),
+            }
+    return inputs
+
+
+def _config(model: str) -> dict[str, Any]:
+    preset = PRESETS.get(model)
+    if preset is not None and preset.architecture is not None:
+        return json.loads(preset.architecture.read_text(encoding="utf-8"))
+    repo = preset.repo if preset is not None else model
+    bare = Path(repo).expanduser() / "config.json"
+    if bare.is_file():
+        return _read(bare)
+    source = locate(repo)
+    if source.revision is None and Path(source.repo).is_dir():
+        files = [Path(source.repo) / part / "config.json" for part in PARTS]
+        found = next((file for file in files if file.is_file()), None)
+        if found is None:
+            raise ModelError(f"model {model}: it has neither a unet nor a transformer")
+        return _read(found)
+    return _from_hub(model, source)
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        config = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise ModelError(f"{path} can't be read as a config: {error}") from None
+    if not isinstance(config, dict):
+        raise ModelError(f"{path} is no config: a mapping is needed")
+    return config
+
+
+def _from_hub(model: str, source: Any) -> dict[str, Any]:
+    from huggingface_hub import hf_hub_download
+    from huggingface_hub.errors import EntryNotFoundError
+
+    for part in PARTS:
+        try:
+            file = hf_hub_download(
+                source.repo,
+                "config.json",
+                subfolder=part,
+                revision=source.revision,
+                local_files_only=source.local_only,
+            )
+        except (EntryNotFoundError, OSError):
+            continue
+        return _read(Path(file))
+    raise ModelError(f"model {model}: it has neither a unet nor a transformer")

@@ -1,0 +1,120 @@
+import json
+import subprocess
+import sys
+
+import pytest
+import torch
+from diffusers import FluxTransformer2DModel, UNet2DConditionModel
+
+from attnprobe import AttnProbeError
+from attnprobe.hooks import AttentionHooks, attention_layers
+from attnprobe.hooks.table import layer_table
+from attnprobe.models.skeleton import example_inputs, skeleton
+
+
+def table(model: str) -> list[dict]:
+    denoiser = skeleton(model)
+    return layer_table(denoiser, example_inputs(denoiser))
+
+
+@pytest.mark.parametrize(
+    ("preset", "parameters", "layers"),
+    [("sd14", 859_520_964, 32), ("sd21", 865_910_724, 32), ("sdxl", 2_567_463_684, 140)],
+)
+def test_presets_are_the_published_architectures(preset, parameters, layers):
+    """The numbers of parameters are those of the published weights."""
+    denoiser = skeleton(preset)
+    assert sum(p.numel() for p in denoiser.parameters()) == parameters
+    assert {p.device.type for p in denoiser.parameters()} == {"meta"}
+    assert len(attention_layers(denoiser)) == layers
+
+
+def test_sd14s_table():
+    rows = table("sd14")
+    own = [row for row in rows if row["kind"] == "self"]
+    assert [tuple(row["grid"]) for row in own].count((64, 64)) == 5
+    assert own[0] == {
+        "name": "down_blocks.0.attentions.0.transformer_blocks.0.attn1",
+        "index": 0,
+        "kind": "self",
+        "block": "down",
+        "heads": 8,
+        "grid": [64, 64],
+        "bytes": 4096 * 4096 * 4,
+        "mute": "",
+    }
+
+
+def test_the_table_is_what_a_real_pass_shows(tiny):
+    seen = {}
+    hooks = AttentionHooks(tiny.denoiser)
+    hooks.add(lambda call: seen.update({call.name: (call.kind, call.heads, call.query_grid)}))
+    words = torch.zeros(1, 77, tiny.denoiser.config.cross_attention_dim)
+    with torch.no_grad(), hooks:
+        tiny.denoiser(torch.zeros(1, 4, 32, 32), 60, words)
+    rows = {r["name"]: (r["kind"], r["heads"], (1, *r["grid"])) for r in table("tiny")}
+    assert rows == seen
+
+
+def test_a_pipelines_folder_with_a_transformer(tmp_path):
+    config = {
+        "num_attention_heads": 2,
+        "attention_head_dim": 8,
+        "in_channels": 12,
+        "num_layers": 1,
+        "num_single_layers": 1,
+        "joint_attention_dim": 12,
+        "pooled_projection_dim": 10,
+        "axes_dims_rope": (2, 2, 4),
+    }
+    FluxTransformer2DModel(**config).save_config(tmp_path / "transformer")
+    (tmp_path / "model_index.json").write_text("{}")
+    for place in (tmp_path, tmp_path / "transformer"):
+        rows = table(str(place))
+        assert [(row["kind"], row["block"], row["grid"]) for row in rows] == [
+            ("joint", "double", None),
+            ("joint", "single", None),
+        ]
+
+
+@pytest.mark.parametrize(
+    ("files", "message"),
+    [
+        ({}, "holds no model_index.json"),
+        ({"model_index.json": "{}"}, "neither a unet nor a transformer"),
+        ({"config.json": "[1]"}, "is no config"),
+        ({"config.json": "{"}, "can't be read as a config"),
+        ({"config.json": '{"_class_name": "DDIMScheduler"}'}, "no denoiser of the class"),
+        ({"config.json": '{"_class_name": "Nothing"}'}, "no denoiser of the class 'Nothing'"),
+        (
+            {"config.json": '{"_class_name": "UNet2DModel", "down_block_types": ["x"]}'},
+            "doesn't make a UNet2DModel",
+        ),
+    ],
+)
+def test_what_is_no_denoiser(tmp_path, files, message):
+    for name, text in files.items():
+        (tmp_path / name).write_text(text)
+    with pytest.raises(AttnProbeError, match=message):
+        skeleton(str(tmp_path))
+
+
+def test_unets_of_their_own_size_only():
+    odd = UNet2DConditionModel.from_config(
+        skeleton("tiny").config, sample_size=(16, 24), low_cpu_mem_usage=False
+    )
+    inputs = example_inputs(odd)
+    assert inputs is not None
+    assert inputs["sample"].shape == (1, 4, 16, 24)
+
+
+def test_the_command():
+    done = subprocess.run(
+        [sys.executable, "-m", "attnprobe", "layers", "tiny", "--json"],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    rows = json.loads(done.stdout)
+    assert len(rows) == 20
+    assert rows[0]["grid"] == [32, 32]
