@@ -1,0 +1,75 @@
+"""What all commands share: errors as sentences, quiet libraries, plain columns."""
+
+from __future__ import annotations
+
+import os
+import sys
+import traceback
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Annotated
+
+import typer
+
+from attnprobe.errors import AttnProbeError
+
+STOPPED = 130
+"""Exit status after Ctrl-C, as shells have it."""
+
+Debug = Annotated[bool, typer.Option("--debug", help="Show tracebacks and libraries' messages.")]
+
+
+@contextmanager
+def told(debug: bool) -> Iterator[None]:
+    """Turn what goes wrong into a sentence and an exit status."""
+    try:
+        yield
+    except AttnProbeError as error:
+        tell(error, debug)
+        raise typer.Exit(2) from None
+    except KeyboardInterrupt:
+        print("stopped", file=sys.stderr)
+        raise typer.Exit(STOPPED) from None
+    except (typer.Exit, BrokenPipeError):
+        raise
+    except Exception as error:
+        what = f"unexpected {type(error).__name__}: {error}; --debug shows the traceback"
+        tell(AttnProbeError(" ".join(what.split())).with_traceback(error.__traceback__), debug)
+        raise typer.Exit(2) from None
+
+
+def tell(error: AttnProbeError, debug: bool) -> None:
+    """Print an error's lines to standard error."""
+    for line in str(error).splitlines():
+        typer.echo(f"{typer.style('error:', fg='red')} {line}", err=True)
+    if debug:
+        traceback.print_exception(error)
+
+
+def print_columns(rows: list[list[str]]) -> None:
+    """Print rows in columns, a row a line."""
+    from rich.table import Table
+    from rich.text import Text
+
+    from attnprobe.run.display import console
+
+    table = Table(box=None, pad_edge=False, show_header=False)
+    for name, *rest in rows:
+        table.add_row(Text(f"  {name}"), *map(Text, rest))
+    console().print(table)
+
+
+def quieten(debug: bool) -> None:
+    """Keep the libraries' bars and advice off the terminal."""
+    if debug:
+        return
+    warnings.simplefilter("ignore")
+    os.environ["HF_HUB_DISABLE_PROGRESS_BARS"] = "1"  # read at import, as are these
+    for library in ("DIFFUSERS", "TRANSFORMERS", "HF_HUB"):
+        os.environ[f"{library}_VERBOSITY"] = "error"
+    from diffusers.utils import logging as diffusers_logging
+    from transformers.utils import logging as transformers_logging
+
+    diffusers_logging.disable_progress_bar()
+    transformers_logging.disable_progress_bar()
