@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+from attnprobe.cache import FieldCache, field_key
 from attnprobe.data.images import read_image
 from attnprobe.errors import ImageError
 from attnprobe.fields import AttentionField, Segmentation
@@ -23,7 +24,8 @@ ImageLike = str | Path | Image.Image | np.ndarray
 class Pipeline:
     """A model and the components that turn its attention into segments.
 
-    A recipe's ``build()`` makes one; so can anybody, from any callables of the same form.
+    A recipe's ``build()`` makes one; so can anybody, from any callables of the same form. With a
+    cache, an image whose field is kept there doesn't go through the model again.
     """
 
     model: Model
@@ -32,6 +34,7 @@ class Pipeline:
     group: Callable[..., Segmentation]
     refine: tuple[Callable[..., Segmentation], ...] = ()
     seed: int = 0
+    cache: FieldCache | None = None
 
     def view(self, image: ImageLike) -> View:
         """The part of the image that is segmented; ``cut`` says what isn't."""
@@ -43,7 +46,15 @@ class Pipeline:
 
     def field(self, image: ImageLike) -> AttentionField:
         """The aggregated attention."""
-        return self.aggregate(self.fields(image))
+        picture = as_image(image)
+
+        def compute() -> AttentionField:
+            return self.aggregate(self.fields(picture))
+
+        if self.cache is None:
+            return compute()
+        key = field_key(self.model, self.probe, self.aggregate, picture, self.seed)
+        return compute() if key is None else self.cache.field(key, compute)
 
     def segment(self, image: ImageLike, truth: np.ndarray | None = None) -> Segmentation:
         """Segment an image.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -23,6 +24,18 @@ class Source:
     repo: str
     revision: str | None
     local_only: bool
+
+    def fingerprint(self) -> str:
+        """What changes when the model's files do: the commit, or names, sizes and times."""
+        folder = Path(self.repo)
+        if not folder.is_dir():
+            return f"{self.repo}@{self.revision}"
+        files = []
+        for path in sorted(folder.rglob("*")):
+            if path.suffix in (".json", ".safetensors", ".txt", ".model"):
+                status = path.stat()
+                files.append((str(path.relative_to(folder)), status.st_size, status.st_mtime_ns))
+        return hashlib.sha256(repr(files).encode()).hexdigest()
 
 
 def locate(repo: str, revision: str | None = None) -> Source:
@@ -81,7 +94,7 @@ def _locate_on_hub(repo: str, revision: str | None) -> Source:
             raise ModelError(f"model {repo}: the hub refused it: {error}") from None
         cached = try_to_load_from_cache(repo, "model_index.json", revision=revision)
         if isinstance(cached, str):
-            return Source(repo, revision, local_only=True)
+            return Source(repo, Path(cached).parent.name, local_only=True)  # snapshots/<commit>/
         raise ModelError(
             f"the Hugging Face hub can't be reached, and its local cache has no {repo} "
             f"(looked for model_index.json); {NO_NETWORK_NEEDED}"

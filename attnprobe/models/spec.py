@@ -54,7 +54,8 @@ class ModelSpec:
         repo = PRESETS[self.preset].repo if self.preset else self.repo
         assert repo is not None
         source = locate(repo, self.revision)
-        return Model(_load_pipeline(source, dtype), device, self.preset or repo, source.revision)
+        pipe = _load_pipeline(source, dtype)
+        return Model(pipe, device, self.preset or repo, source.revision, source.fingerprint())
 
 
 def _device(name: str | None) -> Any:

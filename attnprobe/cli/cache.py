@@ -1,0 +1,39 @@
+"""The commands about the cache of fields: `cache info`, `cache clear`."""
+
+from __future__ import annotations
+
+import typer
+
+from attnprobe.cli.app import app
+from attnprobe.cli.terminal import Debug, told
+
+cache = typer.Typer(
+    help="The cache of fields that runs share.", no_args_is_help=True, rich_markup_mode=None
+)
+app.add_typer(cache, name="cache")
+
+
+@cache.command()
+def info(debug: Debug = False) -> None:
+    """Say where the cache is, what it holds, and how much it may."""
+    with told(debug):
+        from attnprobe.cache import FieldCache
+        from attnprobe.hooks.plan import said
+
+        kept = FieldCache()
+        entries = kept.entries()
+        size = sum(size for _, size, _ in entries)
+        print(f"folder  {kept.root}")
+        print(f"fields  {len(entries)}")
+        print(f"size    {said(size)} of {said(kept.limit)}")
+
+
+@cache.command()
+def clear(debug: Debug = False) -> None:
+    """Remove all fields from the cache."""
+    with told(debug):
+        from attnprobe.cache import FieldCache
+
+        kept = FieldCache()
+        count = kept.clear()
+        print(f"removed {count} field{'' if count == 1 else 's'} from {kept.root}")
