@@ -8,9 +8,12 @@ native backends end in ``F.scaled_dot_product_attention``, which the first tap s
 from __future__ import annotations
 
 import functools
+import inspect
 import math
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -23,10 +26,55 @@ if TYPE_CHECKING:
 
 _registry = dispatch._AttentionBackendRegistry
 _NATIVE = dispatch.AttentionBackendName.NATIVE
+_ENDING_IN_SDPA = {
+    name
+    for name in dispatch.AttentionBackendName
+    if "native" in name.value and name is not dispatch.AttentionBackendName._NATIVE_NPU
+}
 
 _lock = threading.Lock()
 _originals: dict[Any, Callable[..., Any]] = {}
+_wrappers: dict[Any, Callable[..., Any]] = {}
 _open: list[Tap] = []
+
+
+@dataclass(frozen=True, eq=False)
+class Kernel:
+    """Arguments and result of one attention kernel, heads before tokens; see `AttentionCall`."""
+
+    q: torch.Tensor
+    k: torch.Tensor
+    v: torch.Tensor
+    mask: torch.Tensor | None
+    scale: float
+    is_causal: bool
+    out: torch.Tensor
+    logsumexp: torch.Tensor | None = None
+
+
+class _Depth(threading.local):
+    value = 0
+
+
+_depth = _Depth()
+
+
+def depth() -> int:
+    """How many computations of this thread are unheard, one inside the other."""
+    return _depth.value
+
+
+@contextmanager
+def unheard() -> Iterator[None]:
+    """For what is computed inside a kernel or by an observer, which is no call of the model's.
+
+    Taps opened inside (an observer may capture another model) do hear it.
+    """
+    _depth.value += 1
+    try:
+        yield
+    finally:
+        _depth.value -= 1
 
 
 def install(tap: Tap) -> None:
@@ -34,29 +82,35 @@ def install(tap: Tap) -> None:
     with _lock:
         if not _open:
             _originals.update(_registry._backends)
-            for name, kernel in _originals.items():
-                _registry._backends[name] = _wrapped(name, kernel)
+            _wrappers.update({name: _wrapped(name, run) for name, run in _originals.items()})
+            _registry._backends.update(_wrappers)
         _open.append(tap)
 
 
 def remove(tap: Tap) -> None:
-    """Forget a tap; with the last one the registry is as it was."""
+    """Forget a tap; with the last one the registry is as it was.
+
+    A backend that somebody has registered meanwhile stays.
+    """
     with _lock:
         _open.remove(tap)
         if not _open:
-            _registry._backends.update(_originals)
+            for name, kernel in _originals.items():
+                if _registry._backends[name] is _wrappers[name]:
+                    _registry._backends[name] = kernel
             _originals.clear()
+            _wrappers.clear()
 
 
 def _wrapped(name: Any, kernel: Callable[..., Any]) -> Callable[..., Any]:
     @functools.wraps(kernel)
-    def run(**given: Any) -> Any:
+    def run(*args: Any, **given: Any) -> Any:
         listening = [(tap, tap.layer, tap.calls) for tap in [*_open] if tap.layer is not None]
         if not listening:
-            return kernel(**given)
-        native = _originals.get(_NATIVE, kernel)
-        result = _run(name, kernel, native, [tap for tap, _, _ in listening], given)
-        for tap, layer, calls in reversed(listening):
+            return kernel(*args, **given)
+        given = dict(zip(inspect.signature(kernel).parameters, args, strict=False)) | given
+        result = _run(name, kernel, [tap for tap, _, _ in listening], given)
+        for tap, layer, calls in listening:
             if layer is not None and tap.calls == calls:
                 result = _tell(tap, layer, name, given, result)
         return result
@@ -64,26 +118,27 @@ def _wrapped(name: Any, kernel: Callable[..., Any]) -> Callable[..., Any]:
     return run
 
 
-def _run(
-    name: Any, kernel: Callable[..., Any], native: Any, taps: list[Tap], given: dict[str, Any]
-) -> Any:
-    ends_in_sdpa = "native" in name.value and name is not dispatch.AttentionBackendName._NATIVE_NPU
-    policies = set() if ends_in_sdpa else {tap.policy for tap in taps}
+def _run(name: Any, kernel: Callable[..., Any], taps: list[Tap], given: dict[str, Any]) -> Any:
+    if name in _ENDING_IN_SDPA:
+        return kernel(**given)
+    said = str(getattr(name, "value", name))
+    policies = {tap.policy for tap in taps}
     if "error" in policies:
         raise CaptureError(
             f"layer {taps[-1].layer and taps[-1].layer.name} runs the attention backend "
-            f"{name.value!r}, whose probabilities would be computed anew beside it; allowed by the "
+            f"{said!r}, whose probabilities would be computed anew beside it; allowed by the "
             "policy 'tap', or replaced by 'force_native'"
         )
     if "force_native" in policies:
+        mask = _dense_mask(given.get("attn_mask"), name, given["query"], given["key"])
         allowed = _registry._supported_arg_names[_NATIVE]
-        return native(**{key: value for key, value in given.items() if key in allowed})
-    return kernel(**given)
+        given = {key: value for key, value in given.items() if key in allowed}
+        return _originals[_NATIVE](**given | {"attn_mask": mask})
+    with unheard():  # a kernel that calls PyTorch's, chunk by chunk say, is one call all the same
+        return kernel(**given)
 
 
 def _tell(tap: Tap, layer: Any, name: Any, given: dict[str, Any], result: Any) -> Any:
-    from attnprobe.hooks.tap import Kernel
-
     out = result[0] if isinstance(result, tuple) else result
     q, k, v = (given[part].transpose(1, 2) for part in ("query", "key", "value"))
     scale = given.get("scale")
@@ -91,7 +146,7 @@ def _tell(tap: Tap, layer: Any, name: Any, given: dict[str, Any], result: Any) -
         q,
         k,
         v,
-        _dense_mask(given.get("attn_mask"), name, q, k),
+        _dense_mask(given.get("attn_mask"), name, given["query"], given["key"]),
         1 / math.sqrt(q.shape[-1]) if scale is None else scale,
         bool(given.get("is_causal", False)),
         out.transpose(1, 2),
@@ -104,7 +159,14 @@ def _tell(tap: Tap, layer: Any, name: Any, given: dict[str, Any], result: Any) -
 
 
 def _dense_mask(mask: Any, name: Any, q: torch.Tensor, k: torch.Tensor) -> torch.Tensor | None:
-    """A mask as the kernel takes it, in a shape that broadcasts to (batch, heads, q, k)."""
+    """A mask as the kernel takes it, in a shape that broadcasts to (batch, heads, q, k).
+
+    Args:
+        mask: what was given, a tensor, a ``BlockMask`` or None.
+        name: of the backend.
+        q: (batch, queries, heads, width).
+        k: (batch, keys, key heads, width).
+    """
     if mask is None or (isinstance(mask, torch.Tensor) and mask.ndim != 2):
         return mask
     if isinstance(mask, torch.Tensor):
@@ -113,5 +175,5 @@ def _dense_mask(mask: Any, name: Any, q: torch.Tensor, k: torch.Tensor) -> torch
         return mask[:, None, None, :]
     from torch.nn.attention.flex_attention import create_mask
 
-    shape = (q.shape[0], q.shape[1], q.shape[2], k.shape[2])
+    shape = (q.shape[0], q.shape[2], q.shape[1], k.shape[1])
     return create_mask(mask.mask_mod, *shape, device=str(q.device))

@@ -61,6 +61,8 @@ class AttentionCall:
         queries: roles and grid of the queries.
         keys: roles and grid of the keys.
         moment: step, timestep and guidance branch.
+        logsumexp: (batch, heads, queries), logarithm of the sum of exp(logits) over the keys, where
+            the kernel told it, else None.
     """
 
     layer: Layer
@@ -75,6 +77,7 @@ class AttentionCall:
     queries: Tokens = field(default_factory=Tokens)
     keys: Tokens = field(default_factory=Tokens)
     moment: Moment = field(default_factory=Moment)
+    logsumexp: torch.Tensor | None = None
 
     @property
     def name(self) -> str:

@@ -10,13 +10,13 @@ from torch import nn
 
 from attnprobe.errors import CaptureError
 from attnprobe.fields import AttentionField
-from attnprobe.hooks.call import AttentionCall
 from attnprobe.hooks.hooks import AttentionHooks, Missing, Steps
 from attnprobe.hooks.layers import Layers
-from attnprobe.hooks.plan import check_budget, parse_bytes
+from attnprobe.hooks.plan import check_budget
 from attnprobe.hooks.recorders import HeadMean, Recorder
 from attnprobe.hooks.recording import OverSteps, Recording
 from attnprobe.hooks.records import Records
+from attnprobe.hooks.sizes import parse_bytes
 from attnprobe.hooks.tap import Policy
 
 
@@ -36,17 +36,16 @@ class Capture:
         recording: Recording,
         layers: Layers,
         steps: Steps | None,
-        budget: int | None,
     ) -> None:
-        self._hooks, self._recording, self._budget = hooks, recording, budget
-        self._handle = hooks.add(self._observe, layers, steps)
+        self._hooks, self._recording = hooks, recording
+        self._handle = hooks.add(recording, layers, steps)
         self._entered = False
 
     def __enter__(self) -> Capture:
         if self._entered:
             raise CaptureError("a capture can be entered once; call capture(...) again")
         self._entered = True
-        if self._budget is not None:
+        if self._recording.budget is not None:
             self._hooks.before_first_pass(self._check_budget)
         self._hooks.__enter__()
         return self
@@ -58,23 +57,17 @@ class Capture:
             self._recording.close()
 
     def _check_budget(self, arguments: dict[str, Any]) -> None:
-        assert self._budget is not None
-        check_budget(
-            self._hooks.model, arguments, self._recording, self._handle.selection, self._budget
-        )
-
-    def _observe(self, call: AttentionCall) -> None:
-        self._recording(call)
-        if self._budget is not None and self._recording.nbytes > self._budget:
-            raise CaptureError(
-                f"the budget of {self._budget:,} bytes is used up at step {call.step}, layer "
-                f"{call.name}: fewer steps or layers, or the mean over steps, would fit"
-            )
+        check_budget(self._hooks, arguments, self._recording, self._handle.selection)
 
     @property
     def records(self) -> Records:
         """All that was kept, a mapping from layer names."""
-        return self._recording.records(type(self._hooks.model).__name__)
+        return self._recording.records(self._hooks.model_name)
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes held at the moment."""
+        return self._recording.nbytes
 
     @property
     def layers(self) -> list[dict[str, Any]]:
@@ -84,6 +77,10 @@ class Capture:
     def __getitem__(self, name: str) -> Any:
         """What was kept of the layer of that name: a tensor, or a dict of several."""
         return self.records[name]
+
+    def at(self, name: str, item: int = 0, step: int | None = None) -> Any:
+        """What was kept of one batch item of a layer; see `Records.at`."""
+        return self.records.at(name, item, step)
 
     def coverage(self) -> list[dict[str, Any]]:
         """A row a chosen layer: name, kind, steps wanted and seen, and why not where not."""
@@ -119,10 +116,11 @@ def capture(
         keep: what to keep of each call; the mean over heads by default.
         steps: at which denoising steps, numbers from 0 or a condition; all by default.
         over_steps: ``mean`` (the default where the recorder allows it) or ``each``.
-        dtype: of what is kept; sums are in float32 all the same.
+        dtype: float32, float16 or bfloat16, of what is stored; sums over steps are in float32
+            until the block ends.
         policy: about other kernels than PyTorch's; see `AttentionHooks`.
         missing: ``raise`` if a chosen layer was not observed, or ``ignore``.
-        budget: bytes that may be kept, such as ``"2GiB"``; what a pass would keep is worked out
+        budget: bytes that may be held, such as ``"2GiB"``; what a pass would keep is worked out
             before it runs, and refused if it is more.
         classes: attention classes of the model's own, besides diffusers'.
 
@@ -135,6 +133,5 @@ def capture(
     if not isinstance(keep, Recorder):
         raise CaptureError(f"keep must be a recorder, such as HeadMean(). Got {keep!r} instead.")
     hooks = AttentionHooks(model, policy, missing, classes)
-    recording = Recording(keep, over_steps, dtype)
     limit = None if budget is None else parse_bytes(budget)
-    return Capture(hooks, recording, layers or Layers(), steps, limit)
+    return Capture(hooks, Recording(keep, over_steps, dtype, limit), layers or Layers(), steps)

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import sys
 import threading
+import weakref
 from collections.abc import Callable, Collection
-from contextlib import ExitStack, nullcontext
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -17,6 +17,7 @@ from attnprobe.hooks.call import AttentionCall, Moment
 from attnprobe.hooks.edits import Edit, EditFunction, apply_edits
 from attnprobe.hooks.layers import Layer, Layers, attention_layers
 from attnprobe.hooks.ledger import Ledger, why_unseen
+from attnprobe.hooks.overrides import force_eager
 from attnprobe.hooks.passes import Passes
 from attnprobe.hooks.tap import Kernel, Policy, Tap
 
@@ -86,14 +87,32 @@ class AttentionHooks:
                 f"Got {type(model).__name__} instead."
             )
         # torch.compile wraps a module in another; the layers are those of the module inside.
-        self.model: nn.Module = getattr(model, "_orig_mod", model)
+        # Held weakly: what is kept of a capture must not keep gigabytes of weights.
+        inner: nn.Module = getattr(model, "_orig_mod", model)
+        self._model = weakref.ref(inner)
+        self.model_name = type(inner).__name__
         self.policy: Policy = policy
         self.missing: Missing = missing
-        self.layers = attention_layers(self.model, classes)
+        self.layers = attention_layers(inner, classes)
         self._handles: list[Handle] = []
         self._lock = threading.Lock()
-        self._open: ExitStack | None = None
+        self._open = False
         self._first: Callable[[dict[str, Any]], None] | None = None
+        self._calls: dict[str, int] = {}
+        self._ran: dict[str, set[int]] = {}
+        self._wanting: list[Handle] = []
+
+    @property
+    def model(self) -> nn.Module:
+        """The denoiser.
+
+        Raises:
+            CaptureError: nobody holds it any more.
+        """
+        model = self._model()
+        if model is None:
+            raise CaptureError(f"the {self.model_name} of these hooks is gone; keep it alive")
+        return model
 
     def add(
         self,
@@ -114,6 +133,7 @@ class AttentionHooks:
         Returns:
             A handle for `remove` and `coverage`.
         """
+        _check_callable("an observer", observer, "f(call)")
         unknown = [name for name in tensors if name not in _TENSORS]
         if unknown:
             raise CaptureError(
@@ -141,7 +161,10 @@ class AttentionHooks:
             heads: only these are given and replaced; all by default.
         """
         _one_of("on", on, ("probs", "out"))
+        _check_callable("an edit's function", function, "f(tensor, call)")
         chosen = None if heads is None else tuple(heads)
+        if chosen == ():
+            raise CaptureError("heads must be numbers of heads, or None for all. Got none instead.")
         return self._register(Edit(function, on, chosen), layers, steps, ())
 
     def remove(self, handle: Handle) -> None:
@@ -154,6 +177,7 @@ class AttentionHooks:
             if handle not in self._handles:
                 raise CaptureError("remove: that handle is not registered here")
             self._handles = [other for other in self._handles if other is not handle]
+            self._wanting = [other for other in self._wanting if other is not handle]
 
     def coverage(self, handle: Handle) -> list[dict[str, Any]]:
         """A row a layer that the handle chose: name, kind, steps wanted and seen, and why not."""
@@ -170,65 +194,89 @@ class AttentionHooks:
 
     def __enter__(self) -> AttentionHooks:
         with self._lock:
-            if self._open is not None:
+            if self._open:
                 raise CaptureError("these hooks are open already; make others for another block")
-            self._open = ExitStack()
+            self._open = True
         with ExitStack() as stack:
-            stack.enter_context(_eager())
-            self._calls: dict[str, int] = {}
+            stack.callback(self._closed)
+            self._ran, self._wanting = {}, []
+            for handle in self._handles:
+                handle.ledger = Ledger(handle.chosen)
+            stack.enter_context(force_eager())
             self._passes = stack.enter_context(Passes(self.model, self._begin))
-            self._tap = stack.enter_context(
-                Tap(self.model, self.layers, self._receive, self._watching, self.policy)
-            )
-            self._open = stack.pop_all()
+            stack.enter_context(Tap(self.model, self.layers, self, self.policy))
+            self._stack = stack.pop_all()
         return self
 
     def __exit__(self, kind: Any, *rest: Any) -> None:
-        stack, self._open = self._open, None
-        if stack is not None:
-            stack.__exit__(kind, *rest)
+        self._stack.__exit__(kind, *rest)
         if kind is None and self.missing == "raise":
             self._check()
+
+    def _closed(self) -> None:
+        self._open = False
 
     def _register(
         self, act: Any, layers: Layers | None, steps: Steps | None, tensors: tuple[str, ...]
     ) -> Handle:
-        selection = layers or Layers()
-        if steps is not None and not callable(steps) and any(step < 0 for step in steps):
-            raise CaptureError("steps are counted from 0; how many there will be isn't known")
+        selection = Layers() if layers is None else layers
+        if not isinstance(selection, Layers):
+            raise CaptureError(f"layers must be Layers(...). Got {layers!r} instead.")
+        if steps is not None and not callable(steps) and not _are_steps(steps):
+            raise CaptureError(
+                "steps must be numbers counted from 0, such as [0, 10] or range(5), or a condition "
+                f"on the Moment. Got {steps!r} instead."
+            )
         chosen = selection.select(self.layers)
         handle = Handle(act, selection, steps, tensors, chosen, Ledger(chosen))
         with self._lock:
             self._handles = [*self._handles, handle]
         return handle
 
-    def _watching(self) -> bool:
-        # Gradient checkpointing runs layers again outside of a pass; those calls don't count.
-        return self._passes.running
-
     def _begin(self, arguments: dict[str, Any]) -> None:
         """A pass begins: `arguments` are those of the denoiser's ``forward``, by name."""
-        self._calls = {}
         first, self._first = self._first, None
         if first is not None:
             first(arguments)
-        for handle in self._handles:
-            if handle.wants_step(self._passes.moment):
-                handle.ledger.steps.add(self._passes.moment.step)
-
-    def _receive(self, layer: Layer, kernel: Kernel) -> torch.Tensor | None:
         moment = self._passes.moment
+        self._calls = {}
+        # An observer added during a pass sees the next one, so that it sees whole passes.
+        self._wanting = [handle for handle in self._handles if handle.wants_step(moment)]
+        if any(isinstance(handle.act, Edit) for handle in self._wanting):
+            self._refuse_checkpointing()
+        for handle in self._wanting:
+            handle.ledger.steps.add(moment.step)
+
+    def _refuse_checkpointing(self) -> None:
+        if torch.is_grad_enabled() and getattr(self.model, "is_gradient_checkpointing", False):
+            raise CaptureError(
+                "with gradient checkpointing the backward pass runs layers again without the "
+                "edits, so gradients would be wrong; call disable_gradient_checkpointing() on the "
+                "model, or run it under torch.no_grad()"
+            )
+
+    def entered(self, layer: Layer) -> bool:
+        """Told by the tap that a layer begins to work; whether anybody wants its calls."""
+        # Gradient checkpointing runs layers again outside of a pass; those calls don't count.
+        if not self._passes.running:
+            return False
+        self._ran.setdefault(layer.name, set()).add(self._passes.moment.step)
+        return any(layer.name in handle.names for handle in self._wanting)
+
+    def receive(self, layer: Layer, kernel: Kernel) -> torch.Tensor | None:
+        """Told by the tap of a call; what is to take the place of its output, if edits say so."""
         index = self._calls[layer.name] = self._calls.get(layer.name, -1) + 1
-        handles = [h for h in self._handles if layer.name in h.names and h.wants_step(moment)]
+        handles = [handle for handle in self._wanting if layer.name in handle.names]
         if not handles:
             return None
-        call = self._call(layer, index, kernel, moment)
+        call = self._call(layer, index, kernel, self._passes.moment)
         handles = [handle for handle in handles if self._on_grid(handle, call)]
         call, edited = apply_edits([h.act for h in handles if isinstance(h.act, Edit)], call)
         for handle in handles:
-            handle.ledger.note(layer, moment.step)
+            handle.ledger.note(layer, call.step)
             if not isinstance(handle.act, Edit):
-                handle.act(call, **{name: _tensor(call, name) for name in handle.tensors})
+                with torch.no_grad():
+                    handle.act(call, **{name: _tensor(call, name) for name in handle.tensors})
         return edited
 
     def _call(self, layer: Layer, index: int, kernel: Kernel, moment: Moment) -> AttentionCall:
@@ -248,6 +296,7 @@ class AttentionHooks:
             queries=queries,
             keys=keys,
             moment=moment,
+            logsumexp=kernel.logsumexp,
         )
 
     def _on_grid(self, handle: Handle, call: AttentionCall) -> bool:
@@ -256,16 +305,20 @@ class AttentionHooks:
             handle.ledger.passed.add(call.layer.name)
         return wanted
 
-    def _why(self, layer: Layer) -> str:
-        return why_unseen(self.model, layer, ran=layer.name in self._tap.entered)
+    def _why(self, layer: Layer, steps: set[int]) -> str:
+        model = self._model()
+        module = None if model is None else model.get_submodule(layer.name)
+        return why_unseen(module, layer, steps, self._ran.get(layer.name, set()))
 
     def _check(self) -> None:
-        name = type(self.model).__name__
+        name = self.model_name
         if not self._passes.count and self._passes.elsewhere:
             raise CaptureError(f"the model {name} ran in another thread; open the block there")
         if not self._passes.count:
             raise CaptureError(f"the model {name} did not run inside the block")
         for handle in self._handles:
+            if not handle.ledger.steps and handle.steps is None:
+                raise CaptureError("an observer was added after the last pass, so it saw none")
             if not handle.ledger.steps:
                 last = self._passes.moment.step
                 raise CaptureError(f"none of the steps chosen ran; there were steps 0 to {last}")
@@ -278,13 +331,17 @@ def _tensor(call: AttentionCall, name: str) -> torch.Tensor | None:
     return getattr(call, name)
 
 
+def _check_callable(what: str, given: Any, form: str) -> None:
+    if not callable(given):
+        raise CaptureError(f"{what} must be a function, called as {form}. Got {given!r} instead.")
+
+
+def _are_steps(steps: Any) -> bool:
+    return isinstance(steps, Collection) and all(
+        isinstance(step, int) and step >= 0 for step in steps
+    )
+
+
 def _one_of(name: str, given: Any, allowed: tuple[str, ...]) -> None:
     if given not in allowed:
         raise CaptureError(f"{name} must be one of {', '.join(allowed)}. Got {given!r} instead.")
-
-
-def _eager() -> Any:
-    """Compiled graphs hide their calls: for the block, compiled models run as they were written."""
-    if "torch._dynamo" not in sys.modules:  # nothing was compiled; importing it takes a second
-        return nullcontext()
-    return torch.compiler.set_stance("force_eager")

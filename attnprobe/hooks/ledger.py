@@ -11,6 +11,9 @@ from torch import nn
 from attnprobe.errors import CaptureError
 from attnprobe.hooks.layers import Layer
 
+Reason = Callable[[Layer, set[int]], str]
+"""Why a layer was not observed at those steps."""
+
 
 @dataclass
 class Ledger:
@@ -41,7 +44,7 @@ class Ledger:
                 lacking[layer.name] = steps
         return lacking
 
-    def coverage(self, reason: Callable[[Layer], str]) -> list[dict[str, Any]]:
+    def coverage(self, reason: Reason) -> list[dict[str, Any]]:
         """A row a layer: name, kind, steps wanted, steps seen, and why not where not."""
         missing = self.missing()
         return [
@@ -50,13 +53,13 @@ class Ledger:
                 "kind": layer.kind,
                 "wanted": len(self.steps),
                 "seen": len(self.seen.get(layer.name, ())),
-                "reason": reason(layer) if layer.name in missing else "",
+                "reason": reason(layer, missing[layer.name]) if layer.name in missing else "",
             }
             for layer in self.expected
             if layer.name not in self.passed or layer.name in self.seen
         ]
 
-    def check(self, reason: Callable[[Layer], str]) -> None:
+    def check(self, reason: Reason) -> None:
         """Raise if anything expected was not seen.
 
         Raises:
@@ -67,7 +70,8 @@ class Ledger:
             by_reason: dict[str, list[str]] = {}
             for layer in self.expected:
                 if layer.name in missing:
-                    by_reason.setdefault(reason(layer), []).append(layer.name)
+                    why = reason(layer, missing[layer.name])
+                    by_reason.setdefault(why, []).append(layer.name)
             told = "; ".join(f"{why}: {', '.join(names)}" for why, names in by_reason.items())
             raise CaptureError(
                 f"{len(missing)} of {len(self.expected)} layers were not observed: {told}. "
@@ -77,11 +81,23 @@ class Ledger:
             raise CaptureError("no layer ran on the grid that was chosen")
 
 
-def why_unseen(model: nn.Module, layer: Layer, ran: bool) -> str:
-    """Why a layer was not observed, as far as its module tells."""
+def why_unseen(module: nn.Module | None, layer: Layer, steps: set[int], ran: set[int]) -> str:
+    """Why a layer was not observed, as far as its module tells.
+
+    Args:
+        module: the layer's, None if it is gone.
+        layer: what is known of it.
+        steps: at which it was not observed.
+        ran: at which it ran.
+    """
     if layer.mute:
         return layer.mute
-    if not ran:
-        return "the layer did not run"
-    processor: Any = getattr(model.get_submodule(layer.name), "processor", None)
-    return f"its processor {type(processor).__name__} uses a kernel that can't be tapped"
+    idle = steps - ran
+    if idle:
+        where = f" at {len(idle)} of the steps, first at step {min(idle)}" if ran else ""
+        return f"the layer did not run{where}"
+    if module is None:
+        return "it uses a kernel that can't be tapped"
+    processor = getattr(module, "processor", None)
+    user = type(module).__name__ if processor is None else f"processor {type(processor).__name__}"
+    return f"its {user} uses a kernel that can't be tapped"

@@ -26,19 +26,22 @@ class Passes:
     """Follows a denoiser's passes through hooks on it; `moment` and `layout` tell of the present.
 
     Two passes that follow each other with equal latents at an equal timestep, but another
-    condition, are one step: so guidance is done where the batch isn't doubled. Passes of other
+    condition or another name of their branch, are one step: so guidance is done where the batch
+    isn't doubled. Passes of other
     threads are counted in `elsewhere` and left alone.
     """
 
     def __init__(self, model: nn.Module, begun: Callable[[dict[str, Any]], None]) -> None:
-        self._model = model
+        self._model: nn.Module | None = model
         self._begun = begun
         self._signature = inspect.signature(model.forward)
         self._thread = threading.get_ident()
         self._latents: list[torch.Tensor] = []
         self._condition: list[torch.Tensor] = []
         self._branch: str | None = None
+        self._named: list[str | None] = []
         self._handles: list[Any] = []
+        self._override: Override | None = None
         self.count = 0
         self.elsewhere = 0
         self.running = False
@@ -52,14 +55,16 @@ class Passes:
             model.register_forward_hook(self._end, always_call=True),
         ]
         if hasattr(model, "cache_context"):
-            listen(model, "cache_context", _naming, self)
+            self._override = listen(model, "cache_context", _naming, self)
         return self
 
     def __exit__(self, *exception: Any) -> None:
         for handle in self._handles:
             handle.remove()
         self._handles.clear()
-        leave(self._model, "cache_context", self)
+        if self._override is not None:
+            leave(self._override, self)
+        self._model = self._override = None
         self._latents, self._condition = [], []
         self.running = False
 
@@ -70,11 +75,12 @@ class Passes:
         except TypeError:  # forward itself will say what is wrong
             return dict(kwargs)
 
-    def _begin(self, model: nn.Module, args: tuple, kwargs: dict[str, Any]) -> None:
+    def _begin(self, model: nn.Module, args: tuple, kwargs: dict[str, Any] | None = None) -> None:
+        # A thread that is amid calling hooks while this block ends gives another's no kwargs.
         if threading.get_ident() != self._thread:
             self.elsewhere += 1
             return
-        given = self.arguments(args, kwargs)
+        given = self.arguments(args, kwargs or {})
         latents = _tensors(given, _LATENTS)
         timestep = _number(next((given[name] for name in _TIMESTEPS if name in given), None))
         condition = _tensors(given, _CONDITIONS)
@@ -82,8 +88,9 @@ class Passes:
             self.count > 0
             and timestep == self.moment.timestep
             and _same(latents, self._latents)
-            and not _same(condition, self._condition)
+            and self._is_another(condition)
         )
+        self._named = [*(self._named if again else []), self._branch]
         self.moment = Moment(
             step=self.moment.step + (not again),
             timestep=timestep,
@@ -95,6 +102,12 @@ class Passes:
         self.count += 1
         self._begun(given)
         self.running = True
+
+    def _is_another(self, condition: list[torch.Tensor]) -> bool:
+        """Whether this pass is another branch than those of the step before it."""
+        if self._branch is not None:
+            return self._branch not in self._named
+        return not _same(condition, self._condition)
 
     def _end(self, model: nn.Module, args: Any, output: Any) -> None:
         if threading.get_ident() == self._thread:

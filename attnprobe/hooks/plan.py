@@ -7,8 +7,9 @@ itself, also of one that somebody else wrote.
 
 from __future__ import annotations
 
-import re
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from itertools import chain
 from typing import Any
 
 import torch
@@ -16,10 +17,15 @@ from torch import nn
 from torch.utils._pytree import tree_map
 
 from attnprobe.errors import CaptureError
-from attnprobe.hooks.hooks import AttentionHooks
+from attnprobe.hooks.call import AttentionCall
+from attnprobe.hooks.families import read_layout
+from attnprobe.hooks.hooks import AttentionHooks, Observer
 from attnprobe.hooks.layers import Layers
 from attnprobe.hooks.recorders import Entropy, HeadMean, Pooled, Recorder, TopK
 from attnprobe.hooks.recording import OverSteps, Recording
+from attnprobe.hooks.sizes import parse_bytes, said
+
+__all__ = ["Plan", "check_budget", "parse_bytes", "plan", "said"]
 
 _CHEAPER: tuple[Recorder, ...] = (
     HeadMean(),
@@ -37,13 +43,14 @@ class Plan:
 
     Args:
         rows: a row a layer: name, kind, shapes of what is kept, bytes.
-        total: bytes of all of them.
-        cheaper: other recorders and the bytes they would keep, dearest first.
+        total: bytes of all of them, as stored in the end.
+        held: bytes held at the end of the pass: more than `total` where sums over steps are to be
+            stored in half precision, for they are in float32 until the capture ends.
     """
 
     rows: tuple[dict[str, Any], ...]
     total: int
-    cheaper: tuple[tuple[Recorder, int], ...]
+    held: int
 
     def table(self, most: int = 12) -> str:
         """The dearest layers and their cost, a line each."""
@@ -63,27 +70,112 @@ def plan(
     *,
     over_steps: OverSteps | None = None,
     dtype: torch.dtype = torch.float32,
+    classes: tuple[type, ...] = (),
 ) -> Plan:
     """Work out what a capture of one pass of a denoiser would keep.
 
     Args:
-        model: the denoiser; only its class and config count, so it may be on the meta device.
+        model: the denoiser; only its class, config and type count, so it may be on the meta device.
         inputs: keyword arguments of its ``forward``; only their shapes count.
         layers: which layers; all of them by default.
         keep: what to keep; the mean over heads by default.
         over_steps: as in `capture`; with ``each`` the figures are those of one step.
         dtype: as in `capture`.
+        classes: as in `capture`.
 
     Raises:
         CaptureError: the model can't run on the meta device.
     """
     recording = Recording(keep or HeadMean(), over_steps, dtype)
+    _run_on_meta(model, inputs, layers, [recording], classes)
+    held = recording.nbytes
+    recording.close()
+    rows: list[dict[str, Any]] = []
+    for name, record in recording.records(type(model).__name__).records.items():
+        parts = [
+            part for passes in record.steps for kept in passes for part in kept.load().values()
+        ]
+        shape = " + ".join("×".join(map(str, part.shape)) for part in parts)
+        size = sum(part.nbytes for part in parts)
+        rows.append({"name": name, "kind": record.layer.kind, "shape": shape, "bytes": size})
+    return Plan(tuple(rows), recording.nbytes, held)
+
+
+def check_budget(
+    hooks: AttentionHooks, inputs: dict[str, Any], recording: Recording, layers: Layers
+) -> None:
+    """Refuse a capture whose first pass would hold more than the recording's budget.
+
+    A model that doesn't run on the meta device can't be planned; its capture is stopped at the
+    layer where the budget is used up.
+
+    Raises:
+        CaptureError: with the table of what costs what, and recorders that would fit.
+    """
+    keep, over_steps, dtype = recording.keep, recording.over_steps, recording.dtype
+    classes = tuple({type(hooks.model.get_submodule(layer.name)) for layer in hooks.layers})
+    try:
+        planned = plan(
+            hooks.model, inputs, layers, keep, over_steps=over_steps, dtype=dtype, classes=classes
+        )
+    except CaptureError:
+        return
+    budget = recording.budget
+    if budget is None or planned.held <= budget:
+        return
     others = [Recording(other, dtype=dtype) for other in _CHEAPER]
+    observers = [_Lenient(other) for other in others]
+    _run_on_meta(hooks.model, inputs, layers, observers, classes)
+    sizes = [(o.recording.keep, o.recording.nbytes) for o in observers if not o.failed]
+    fitting = [f"{other!r} ({said(size)})" for other, size in sizes if size <= budget]
+    sums = ""
+    if planned.total < planned.held:
+        sums = (
+            f"it would store {said(planned.total)} in the end, but sums over steps are in float32 "
+            "until then; over_steps='each' stores each step at once\n"
+        )
+    raise CaptureError(
+        f"one pass would hold {said(planned.held)}, the budget is {said(budget)}:\n"
+        f"{planned.table()}\n{sums}"
+        f"would fit: {', '.join(fitting) or 'none of the recorders; choose fewer layers'}"
+    )
+
+
+class _Lenient:
+    """A recording that is given up at the first layer its recorder isn't made for."""
+
+    def __init__(self, recording: Recording) -> None:
+        self.recording = recording
+        self.failed = False
+
+    def __call__(self, call: AttentionCall) -> None:
+        if not self.failed:
+            try:
+                self.recording(call)
+            except CaptureError:
+                self.failed = True
+
+
+def _run_on_meta(
+    model: nn.Module,
+    inputs: dict[str, Any],
+    layers: Layers | None,
+    observers: Sequence[Observer],
+    classes: tuple[type, ...],
+) -> None:
     clone = _on_meta(model)
-    hooks = AttentionHooks(clone, missing="ignore")
-    hooks.add(recording, layers)
-    for other in others:
-        hooks.add(_leniently(other), layers)
+    chosen = layers or Layers()
+    # Where tokens lie may be told by numbers (ids of places, masks), which meta tensors lack.
+    layout = read_layout(model, inputs)
+
+    def observe(call: AttentionCall) -> None:
+        queries, keys = layout.tokens(call.layer, call.index, call.shape[2], call.shape[3])
+        if chosen.wants_grid(queries.grid):
+            for observer in observers:
+                observer(replace(call, queries=queries, keys=keys, logsumexp=None))
+
+    hooks = AttentionHooks(clone, missing="ignore", classes=classes)
+    hooks.add(observe, replace(chosen, grid=None))
     try:
         with torch.no_grad(), torch.device("meta"), hooks:
             clone(**tree_map(_to_meta, inputs))
@@ -93,82 +185,6 @@ def plan(
         raise CaptureError(
             f"{type(model).__name__} can't be planned, for it doesn't run without numbers: {error}"
         ) from error
-    recording.close()
-    rows: list[dict[str, Any]] = []
-    for name, record in recording.records(type(model).__name__).records.items():
-        parts = record.load()
-        shape = " + ".join("×".join(map(str, part.shape)) for part in parts.values())
-        size = sum(part.numel() * _size(part, dtype) for part in parts.values())
-        rows.append({"name": name, "kind": record.layer.kind, "shape": shape, "bytes": size})
-    total = sum(int(row["bytes"]) for row in rows)
-    cheaper = sorted(
-        ((other.keep, other.nbytes) for other in others if 0 < other.nbytes < total),
-        key=lambda pair: -pair[1],
-    )
-    return Plan(tuple(rows), total, tuple(cheaper))
-
-
-def check_budget(
-    model: nn.Module, inputs: dict[str, Any], recording: Recording, layers: Layers, budget: int
-) -> None:
-    """Refuse a capture whose first pass would keep more than the budget.
-
-    A model that doesn't run on the meta device can't be planned; its capture is stopped at the
-    layer where the budget is used up.
-
-    Raises:
-        CaptureError: with the table of what costs what, and recorders that would fit.
-    """
-    try:
-        planned = plan(
-            model,
-            inputs,
-            layers,
-            recording.keep,
-            over_steps=recording.over_steps,
-            dtype=recording.dtype,
-        )
-    except CaptureError:
-        return
-    if planned.total <= budget:
-        return
-    fitting = [f"{keep!r} ({said(size)})" for keep, size in planned.cheaper if size <= budget]
-    raise CaptureError(
-        f"one pass would keep {said(planned.total)}, the budget is {said(budget)}:\n"
-        f"{planned.table()}\n"
-        f"would fit: {', '.join(fitting) or 'none of the recorders; choose fewer layers'}"
-    )
-
-
-def parse_bytes(given: int | str) -> int:
-    """``2GiB``, ``500 MB`` or a number of bytes.
-
-    Raises:
-        CaptureError: it is neither.
-    """
-    if isinstance(given, int) and given > 0:
-        return given
-    units = {"": 1, "K": 1, "M": 2, "G": 3, "T": 4}
-    match = re.fullmatch(r"\s*([0-9.]+)\s*([KMGT]?)(i?)B?\s*", str(given), re.IGNORECASE)
-    try:
-        if match is None:
-            raise ValueError
-        power = units[match[2].upper()] if match[2] else 0
-        size = int(float(match[1]) * (1024 if match[3] else 1000) ** power)
-    except ValueError:
-        size = 0
-    if size <= 0:
-        raise CaptureError(f"budget must be bytes, such as '2GiB'. Got {given!r} instead.")
-    return size
-
-
-def said(size: float) -> str:
-    """Bytes as people say them."""
-    for unit in ("B", "KiB", "MiB", "GiB"):
-        if size < 1024:
-            return f"{size:.0f} B" if unit == "B" else f"{size:.1f} {unit}"
-        size /= 1024
-    return f"{size:.1f} TiB"
 
 
 def _on_meta(model: nn.Module) -> nn.Module:
@@ -178,22 +194,21 @@ def _on_meta(model: nn.Module) -> nn.Module:
     if config is None or build is None:
         raise CaptureError(f"{type(model).__name__} has no config to plan from")
     with torch.device("meta"):
-        return build(config).eval()
+        clone: nn.Module = build(config).eval()
+    types = {name: tensor.dtype for name, tensor in _tensors(model)}
+    for name, tensor in _tensors(clone):
+        tensor.data = tensor.data.to(types.get(name, tensor.dtype))
+    modules = dict(clone.named_modules())
+    for name, module in model.named_modules():
+        processor = getattr(module, "processor", None)
+        if processor is not None and not isinstance(processor, nn.Module) and name in modules:
+            modules[name].processor = processor  # which kernel is called, how often, is its matter
+    return clone
+
+
+def _tensors(model: nn.Module) -> Iterator[tuple[str, torch.Tensor]]:
+    return chain(model.named_parameters(), model.named_buffers())
 
 
 def _to_meta(value: Any) -> Any:
     return value.to("meta") if isinstance(value, torch.Tensor) else value
-
-
-def _size(part: torch.Tensor, dtype: torch.dtype) -> int:
-    return dtype.itemsize if part.is_floating_point() else part.element_size()
-
-
-def _leniently(recording: Recording) -> Any:
-    def observe(call: Any) -> None:
-        try:
-            recording(call)
-        except CaptureError:  # this recorder isn't for such layers, so it is no alternative
-            recording.entries.clear()
-
-    return observe

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Literal
 
 import torch
@@ -11,20 +11,37 @@ from attnprobe.errors import CaptureError
 from attnprobe.hooks.call import AttentionCall
 from attnprobe.hooks.layers import Layer
 from attnprobe.hooks.recorders import Recorder
-from attnprobe.hooks.records import Parts, Record, Records
+from attnprobe.hooks.records import HALF_SCALE, Kept, Parts, Record, Records
+from attnprobe.hooks.sizes import said
 from attnprobe.hooks.tokens import Tokens
 
 OverSteps = Literal["mean", "each"]
 
 
 @dataclass(eq=False)
-class _Run:
-    """What one pass of the step (there are two where guidance runs pass by pass) has kept."""
+class _Pass:
+    """What one pass has left of a layer; or the sum over steps of what such passes left.
 
+    Args:
+        guidance: the branch of the whole pass, where guidance runs pass by pass.
+        finished: whether `parts` are means, stored as asked, and no longer sums.
+    """
+
+    guidance: str | None
     branches: tuple[str | None, ...]
+    queries: Tokens
+    keys: Tokens
+    parts: Parts
     steps: list[int] = field(default_factory=list)
     timesteps: list[float | None] = field(default_factory=list)
-    kept: list[Parts] = field(default_factory=list)
+    scaled: set[str] = field(default_factory=set)
+    finished: bool = False
+
+    def load(self) -> Parts:
+        """The parts as stored; of an open sum, a mean of its own that later steps don't change."""
+        if self.finished:
+            return self.parts
+        return {name: part / len(self.steps) for name, part in self.parts.items()}
 
 
 @dataclass(eq=False)
@@ -32,10 +49,8 @@ class _Entry:
     layer: Layer
     index: int
     heads: int
-    queries: Tokens
-    keys: Tokens
     calls: int = 0
-    runs: dict[int, _Run] = field(default_factory=dict)
+    passes: list[_Pass] = field(default_factory=list)
 
 
 class Recording:
@@ -45,8 +60,10 @@ class Recording:
         keep: the recorder.
         over_steps: ``mean``: averaged over the steps as they come, in float32; ``each``: every
             step kept. By default the mean where the recorder is linear over steps.
-        dtype: of what is kept in the end. In float16 maps are stored times their number of keys:
-            unscaled, small probabilities would become zero.
+        dtype: of what is kept in the end. Half precision takes half the memory once stored: each
+            step at once, but sums only when the recording is closed. In float16 probabilities are
+            scaled up by a power of two: unscaled, small ones would become zero.
+        budget: bytes that may be held at any time.
 
     Raises:
         CaptureError: a mean over steps is asked of a recorder that isn't linear over them.
@@ -57,8 +74,11 @@ class Recording:
         keep: Recorder,
         over_steps: OverSteps | None = None,
         dtype: torch.dtype = torch.float32,
+        budget: int | None = None,
     ) -> None:
         linear = "steps" in keep.linear
+        if over_steps not in (None, "mean", "each"):
+            raise CaptureError(f"over_steps must be mean or each. Got {over_steps!r} instead.")
         if over_steps == "mean" and not linear:
             raise CaptureError(
                 f"{type(keep).__name__} is not linear over steps, so their mean means nothing; "
@@ -69,109 +89,184 @@ class Recording:
         self.keep = keep
         self.over_steps: OverSteps = over_steps or ("mean" if linear else "each")
         self.dtype = dtype
-        self.entries: dict[str, _Entry] = {}
+        self.budget = budget
+        self.nbytes = 0
+        """Bytes held at the moment."""
+        self._entries: dict[str, _Entry] = {}
 
     def __call__(self, call: AttentionCall) -> None:
-        """Keep what the recorder makes of a call."""
+        """Keep what the recorder makes of a call.
+
+        Raises:
+            CaptureError: the budget is used up, or a size has changed so that steps have no mean.
+        """
+        entry = self._entries.get(call.name) or _Entry(call.layer, call.index, call.heads)
+        total = self._sum(entry, call)
+        if total is None and self.budget is not None:
+            self._afford(call, self._size(call))
         value = self.keep.record(call)
+        if value is None:
+            return
         parts = value if isinstance(value, dict) else {"": value}
-        entry = self.entries.get(call.name)
-        if entry is None:
-            entry = _Entry(call.layer, call.index, call.heads, call.queries, call.keys)
-            self.entries[call.name] = entry
-        run = entry.runs.setdefault(call.moment.run, _Run(call.moment.branches))
-        self._add(run, parts, call)
+        parts = {name: _own(part, call, self.keep) for name, part in parts.items()}
+        self._entries[call.name] = entry
         entry.calls += 1
-
-    def _add(self, run: _Run, parts: Parts, call: AttentionCall) -> None:
-        if self.over_steps == "mean" and run.kept:
-            (total,) = run.kept
-            for name, part in parts.items():
-                if part.shape != total[name].shape:
-                    raise CaptureError(
-                        f"{call.name} was {tuple(total[name].shape)} at first and is "
-                        f"{tuple(part.shape)} at step {call.step}, so steps have no mean; use "
-                        "over_steps='each', or one capture for each size"
-                    )
-                total[name] += part
+        if total is None:
+            total = self._begin(entry, call, parts)
         else:
-            narrow = self.over_steps == "each"
-            run.kept.append({k: self._stored(p) if narrow else p for k, p in parts.items()})
-        run.steps.append(call.step)
-        run.timesteps.append(call.timestep)
-
-    @property
-    def nbytes(self) -> int:
-        """Bytes held at the moment."""
-        return sum(
-            part.nbytes
-            for entry in self.entries.values()
-            for run in entry.runs.values()
-            for parts in run.kept
-            for part in parts.values()
-        )
+            _add(total, parts, call)
+        total.steps.append(call.step)
+        total.timesteps.append(call.timestep)
+        if self.over_steps == "each":
+            self._finish(total)
+        self._afford(call)
 
     def close(self) -> None:
         """Turn sums into means and store them as asked."""
-        if self.over_steps == "each":
-            return
-        for entry in self.entries.values():
-            for run in entry.runs.values():
-                (total,) = run.kept
-                count = len(run.steps)
-                mean = {k: p.div_(count) if count > 1 else p for k, p in total.items()}
-                run.kept = [{k: self._stored(p) for k, p in mean.items()}]
-                run.steps = run.steps[:1]
+        for entry in self._entries.values():
+            for total in entry.passes:
+                self._finish(total)
 
     def records(self, model: str) -> Records:
         """What has been kept so far."""
-        records = {name: self._record(entry) for name, entry in self._ordered()}
-        half = self.dtype == torch.float16
-        return Records(records, self.keep, self.over_steps, model, half)
+        entries = sorted(self._entries.values(), key=lambda e: (e.layer.index, e.index))
+        kept = map(self._record, entries)
+        records = {record.name: record for record in kept}
+        return Records(records, self.keep, self.over_steps, model)
 
-    def _ordered(self) -> list[tuple[str, _Entry]]:
-        return sorted(self.entries.items(), key=lambda e: (e[1].layer.index, e[1].index))
+    def _sum(self, entry: _Entry, call: AttentionCall) -> _Pass | None:
+        """The sum that a call goes into: of its guidance branch, the first not yet added to."""
+        if self.over_steps == "each":
+            return None
+        guidance = _guidance(call)
+        for total in entry.passes:
+            if total.guidance == guidance and total.steps[-1] != call.step:
+                return total
+        return None
 
-    def _record(self, entry: _Entry) -> Record:
-        runs = [entry.runs[number] for number in sorted(entry.runs)]
-        return Record(
-            layer=entry.layer,
-            index=entry.index,
-            queries=entry.queries,
-            keys=entry.keys,
-            heads=entry.heads,
-            branches=tuple(branch for run in runs for branch in run.branches),
-            timesteps=tuple(runs[0].timesteps),
-            calls=entry.calls,
-            load=lambda: self._load(runs),
+    def _begin(self, entry: _Entry, call: AttentionCall, parts: Parts) -> _Pass:
+        if self.over_steps == "mean":  # sums are in float32, whatever the model's type
+            parts = {name: part.float() for name, part in parts.items()}
+        total = _Pass(_guidance(call), _branches(call), call.queries, call.keys, parts)
+        entry.passes.append(total)
+        self.nbytes += sum(part.nbytes for part in parts.values())
+        return total
+
+    def _afford(self, call: AttentionCall, more: int = 0) -> None:
+        """Refuse a call if what is held and that many bytes more are over the budget."""
+        if self.budget is None or self.nbytes + more <= self.budget:
+            return
+        each = self.over_steps == "each"
+        fewer = "fewer steps or layers" if each else "fewer layers"
+        mean = " or over_steps='mean'" if each and "steps" in self.keep.linear else ""
+        raise CaptureError(
+            f"the budget of {said(self.budget)} is used up at step {call.step}, layer {call.name}: "
+            f"{said(self.nbytes)} are held and {said(more)} more wanted; choose {fewer}, a smaller "
+            f"recorder{mean}"
         )
 
-    def _load(self, runs: list[_Run]) -> Parts:
-        """The passes of a step beside each other along the batch; steps before it, if kept."""
+    def _size(self, call: AttentionCall) -> int:
+        """Bytes that will be kept of a call, from its shapes alone; 0 if they don't tell."""
+        q, k, v, out = (tensor.to("meta") for tensor in (call.q, call.k, call.v, call.out))
+        mask = None if call.mask is None else call.mask.to("meta")
+        shapes = replace(call, q=q, k=k, v=v, mask=mask, out=out, logsumexp=None)
+        try:
+            with torch.device("meta"):
+                value = self.keep.record(shapes)
+        except (RuntimeError, NotImplementedError):  # somebody's recorder that reads the numbers
+            return 0
+        parts = value.values() if isinstance(value, dict) else (value,)
+        return sum(part.numel() * self._itemsize(part) for part in parts if part is not None)
 
-        def joined(name: str, place: int) -> torch.Tensor:
-            parts = [self._restored(run.kept[place][name]) for run in runs]
-            part = parts[0] if len(parts) == 1 else torch.cat(parts)
-            count = len(runs[0].steps) if self.over_steps == "mean" else 1
-            return part / count if count > 1 else part  # a block still open
-
-        names = runs[0].kept[0]
+    def _itemsize(self, part: torch.Tensor) -> int:
         if self.over_steps == "mean":
-            return {name: joined(name, 0) for name in names}
-        steps = min(len(run.kept) for run in runs)
-        return {name: torch.stack([joined(name, i) for i in range(steps)]) for name in names}
+            return torch.float32.itemsize
+        return self.dtype.itemsize if _narrows(part, self.dtype) else part.element_size()
 
-    def _stored(self, part: torch.Tensor) -> torch.Tensor:
-        if not part.is_floating_point() or part.dtype == self.dtype:
-            return part
-        scale = part.shape[-1] if self._scaled else 1
-        return (part * scale).to(self.dtype)
+    def _finish(self, total: _Pass) -> None:
+        """Divide a sum by its number of steps and store it as asked, a part at a time."""
+        if total.finished:
+            return
+        total.finished = True
+        for name in [*total.parts]:
+            part = total.parts[name]
+            if len(total.steps) > 1:
+                part.div_(len(total.steps))
+            if _narrows(part, self.dtype):
+                self.nbytes -= part.nbytes
+                if self.dtype == torch.float16 and self.keep.is_probability(name):
+                    part.mul_(HALF_SCALE)
+                    total.scaled.add(name)
+                total.parts[name] = part.to(self.dtype)
+                self.nbytes += total.parts[name].nbytes
 
-    def _restored(self, part: torch.Tensor) -> torch.Tensor:
-        if self._scaled and part.dtype == torch.float16:
-            return part.float() / part.shape[-1]
-        return part
+    def _record(self, entry: _Entry) -> Record:
+        steps: dict[int, list[_Pass]] = {}
+        for total in entry.passes:
+            number = total.steps[0] if self.over_steps == "each" else 0
+            steps.setdefault(number, []).append(total)
+        kept = [[_kept(total) for total in passes] for passes in steps.values()]
+        return Record(entry.layer, entry.index, entry.heads, entry.calls, kept)
 
-    @property
-    def _scaled(self) -> bool:
-        return self.keep.distribution and self.dtype == torch.float16
+
+def _guidance(call: AttentionCall) -> str | None:
+    """The branch of a whole pass, if all of it is one branch that was recognised."""
+    branches = set(call.moment.branches)
+    return branches.pop() if len(branches) == 1 else None
+
+
+def _branches(call: AttentionCall) -> tuple[str | None, ...]:
+    """The branch of each row of the batch axis; a video's frames or places are rows of their own.
+
+    A model that calls a layer item by item has one row, whose branch the call's number tells.
+    """
+    told, batch = call.moment.branches, call.shape[0]
+    if told and batch % len(told) == 0:
+        return tuple(branch for branch in told for _ in range(batch // len(told)))
+    if batch == 1 and call.index < len(told):
+        return (told[call.index],)
+    return (None,) * batch
+
+
+def _kept(total: _Pass) -> Kept:
+    return Kept(
+        steps=tuple(total.steps),
+        timesteps=tuple(total.timesteps),
+        branches=total.branches,
+        queries=total.queries,
+        keys=total.keys,
+        scaled=frozenset(total.scaled),
+        load=total.load,
+    )
+
+
+def _own(part: torch.Tensor, call: AttentionCall, keep: Recorder) -> torch.Tensor:
+    """The part in memory of its own: not the model's, and none held besides what is kept."""
+    if not isinstance(part, torch.Tensor) or part.ndim == 0 or len(part) != call.shape[0]:
+        got = tuple(part.shape) if isinstance(part, torch.Tensor) else type(part).__name__
+        raise CaptureError(
+            f"{type(keep).__name__}.record must return a tensor, or a dict of tensors by name, "
+            f"with the batch of {call.shape[0]} as first axis. Got {got} for {call.name} instead."
+        )
+    memory = part.untyped_storage()
+    given = (call.q, call.k, call.v, call.mask, call.out)
+    models = {t.untyped_storage()._cdata for t in given if t is not None}
+    if memory._cdata in models or memory.nbytes() != part.nbytes or not part.is_contiguous():
+        return part.detach().clone(memory_format=torch.contiguous_format)
+    return part.detach()
+
+
+def _add(total: _Pass, parts: Parts, call: AttentionCall) -> None:
+    for name, part in parts.items():
+        if part.shape != total.parts[name].shape:
+            raise CaptureError(
+                f"{call.name} was {tuple(total.parts[name].shape)} at first and is "
+                f"{tuple(part.shape)} at step {call.step}, so steps have no mean; use "
+                "over_steps='each', or one capture for each size"
+            )
+        total.parts[name] += part
+
+
+def _narrows(part: torch.Tensor, dtype: torch.dtype) -> bool:
+    """Whether storing makes the part smaller: what is half precision by itself stays as it is."""
+    return dtype != torch.float32 and part.is_floating_point() and part.itemsize > dtype.itemsize

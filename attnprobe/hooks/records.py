@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +19,39 @@ from attnprobe.registry import did_you_mean
 Parts = dict[str, torch.Tensor]
 """Kept tensors by name; a recorder of one tensor keeps it under the empty name."""
 
+HALF_SCALE = 2.0**15
+"""What probabilities are multiplied by in float16, whose largest number is 65 504: exact, and an
+entry of 2⁻²⁹ of a row still has all its bits."""
+
+
+@dataclass(eq=False)
+class Kept:
+    """What one pass left of one layer; where steps were averaged, what all of them left.
+
+    Args:
+        steps: numbers of its denoising steps, `timesteps` likewise.
+        branches: guidance branch of each row of the batch axis.
+        queries: roles and grid of the queries, `keys` likewise.
+        scaled: names of the parts that are stored times `HALF_SCALE`.
+        load: gives the tensors as they are stored.
+    """
+
+    steps: tuple[int, ...]
+    timesteps: tuple[float | None, ...]
+    branches: tuple[str | None, ...]
+    queries: Tokens
+    keys: Tokens
+    scaled: frozenset[str]
+    load: Callable[[], Parts] = field(repr=False)
+
+    def parts(self) -> Parts:
+        """The tensors (batch, …) as the recorder made them."""
+        stored = self.load()
+        return {
+            name: part.float() / HALF_SCALE if name in self.scaled else part
+            for name, part in stored.items()
+        }
+
 
 @dataclass(eq=False)
 class Record:
@@ -27,22 +60,17 @@ class Record:
     Args:
         layer: which it is.
         index: the how manieth call of the layer in a pass.
-        queries: roles and grid of its queries, keys likewise.
-        branches: guidance branch of each row of the batch axis.
-        timesteps: of each step kept.
+        heads: number of query heads.
         calls: how many calls went into it.
-        load: gives the tensors, (batch, …), or (steps, batch, …) if each step was kept.
+        steps: of each step kept (a single one, where they were averaged) its passes: one, or
+            several where guidance runs pass by pass.
     """
 
     layer: Layer
     index: int
-    queries: Tokens
-    keys: Tokens
     heads: int
-    branches: tuple[str | None, ...]
-    timesteps: tuple[float | None, ...]
     calls: int
-    load: Callable[[], Parts] = field(repr=False)
+    steps: list[list[Kept]]
 
     @property
     def name(self) -> str:
@@ -51,7 +79,7 @@ class Record:
 
     def row(self) -> dict[str, Any]:
         """The record in a table of layers."""
-        grid = self.queries.grid
+        grid = self.steps[0][0].queries.grid
         return {
             "name": self.name,
             "kind": self.layer.kind,
@@ -71,22 +99,26 @@ class Records(Mapping[str, Any]):
         keep: the recorder that made them; None if a file names one that isn't known here.
         over_steps: ``mean`` (steps averaged) or ``each`` (a leading axis of steps).
         model: class of the denoiser.
-        half: whether they were kept in float16.
     """
 
     records: dict[str, Record]
     keep: Recorder | None
     over_steps: str
     model: str
-    half: bool = False
 
     def __getitem__(self, name: str) -> Any:
-        """The tensor kept of that layer, or a dict of them."""
-        if name not in self.records:
-            known = [*self.records]
-            raise CaptureError(f"nothing was kept of {name!r}{did_you_mean(name, known)}")
-        parts = self.records[name].load()
-        return parts[""] if [*parts] == [""] else parts
+        """What was kept of that layer, a tensor or a dict of them: (batch, …).
+
+        Guidance passes lie beside each other along the batch; where each step was kept, steps are
+        one more axis before it.
+
+        Raises:
+            CaptureError: nothing was kept of that layer, or its passes or steps differ in size.
+        """
+        steps = [
+            _beside([kept.parts() for kept in passes], name) for passes in self._record(name).steps
+        ]
+        return _said(steps[0] if self.over_steps == "mean" else _stacked(steps, name))
 
     def __iter__(self) -> Iterator[str]:
         return iter(self.records)
@@ -94,66 +126,56 @@ class Records(Mapping[str, Any]):
     def __len__(self) -> int:
         return len(self.records)
 
+    def at(self, name: str, item: int = 0, step: int | None = None) -> Any:
+        """What was kept of one batch item of a layer, a tensor or a dict, without the batch axis.
+
+        Args:
+            name: the layer's.
+            item: row of the batch axis; the guidance passes of a step follow each other.
+            step: number of the denoising step, where each was kept and there are several.
+        """
+        kept, row = self._find(self._record(name), item, step)
+        return _row(kept, row)
+
     @property
     def layers(self) -> list[dict[str, Any]]:
         """A row a layer: name, kind, block, heads, grid of the queries, calls."""
         return [record.row() for record in self.records.values()]
 
     @property
-    def scaled(self) -> bool:
-        """Whether half-precision maps are kept times their number of keys."""
-        return self.half and (self.keep is None or self.keep.distribution)
-
-    @property
     def nbytes(self) -> int:
-        """Bytes of all that is given out."""
+        """Bytes of all tensors as they are stored."""
         return sum(
-            part.nbytes for record in self.records.values() for part in record.load().values()
+            part.nbytes
+            for record in self.records.values()
+            for step in record.steps
+            for kept in step
+            for part in kept.load().values()
         )
 
     def fields(self, item: int = 0, step: int | None = None) -> list[AttentionField]:
         """Self- and joint-attention layers of a batch item as fields, in the model's order.
 
-        Layers of other kinds, and those of text, are left out. Of joint attention the image's
-        queries and keys are taken, and each row is divided by its sum again.
+        Layers of other kinds, and those of text, are left out. Of sequences that hold more than
+        the image, its queries and keys are taken, and each row is divided by its sum again.
 
         Args:
             item: row of the batch axis.
-            step: which step, where each was kept.
+            step: number of the denoising step, where each was kept and there are several.
 
         Raises:
             CaptureError: no such layer, a layer on no grid of one image, a recorder without maps.
         """
         if self.keep is None:
             raise CaptureError("fields: the recorder that made this capture isn't known here")
-        if self.over_steps == "each" and step is None:
-            raise CaptureError("fields: each step was kept apart; say which with step=")
         fields = [
             self._field(record, item, step, self.keep)
             for record in self.records.values()
-            if record.layer.kind in ("self", "joint") and not _of_text(record.queries)
+            if record.layer.kind in ("self", "joint") and not _of_text(record.steps[0][0].queries)
         ]
         if not fields:
             raise CaptureError("no self- or joint-attention layer was captured, so no fields")
         return fields
-
-    def _field(self, record: Record, item: int, step: int | None, keep: Recorder) -> AttentionField:
-        grid = record.queries.grid
-        if grid is None or grid[0] != 1:
-            lie = "lie on no grid known" if grid is None else f"are of {grid[0]} frames"
-            raise CaptureError(f"the tokens of layer {record.name} {lie}; a field is of one image")
-        value = self[record.name]
-        value = keep.maps(value if step is None else value[step])
-        if not -len(value) <= item < len(value):
-            raise CaptureError(f"fields: the batch has {len(value)} items. Got item={item}.")
-        maps = value[item]
-        whole = keep.field_grid(grid[1:]) != grid[1:]
-        if record.layer.kind == "joint" and not whole:
-            item = item % max(1, len(record.queries.spans))
-            maps = maps[record.queries.run("image", item), record.keys.run("image", item)]
-        if record.layer.kind == "joint":
-            maps = maps / maps.sum(1, keepdim=True)
-        return AttentionField(maps, keep.field_grid(grid[1:]), origin=record.name)
 
     def save(self, path: str | Path) -> None:
         """Write everything into one safetensors file; `load_capture` reads it back."""
@@ -161,9 +183,80 @@ class Records(Mapping[str, Any]):
 
         save_records(self, Path(path))
 
-    def only(self, names: list[str]) -> Records:
-        """The records of these layers alone."""
-        return replace(self, records={name: self.records[name] for name in names})
+    def _field(self, record: Record, item: int, step: int | None, keep: Recorder) -> AttentionField:
+        kept, row = self._find(record, item, step)
+        grid = kept.queries.grid
+        if grid is None or grid[0] != 1:
+            lie = "lie on no grid known" if grid is None else f"are of {grid[0]} frames"
+            raise CaptureError(f"the tokens of layer {record.name} {lie}; a field is of one image")
+        maps = keep.maps(_row(kept, row), kept.queries, kept.keys, row)
+        if record.layer.kind == "joint" or len(kept.keys.roles(row)) > 1:
+            maps = maps / maps.sum(1, keepdim=True)
+        return AttentionField(maps, keep.field_grid(grid[1:]), origin=record.name)
+
+    def _record(self, name: str) -> Record:
+        if name not in self.records:
+            raise CaptureError(f"nothing was kept of {name!r}{did_you_mean(name, [*self.records])}")
+        return self.records[name]
+
+    def _find(self, record: Record, item: int, step: int | None) -> tuple[Kept, int]:
+        """The pass that holds a batch item of a step, and its row there."""
+        passes = self._passes(record, step)
+        rows = [(kept, row) for kept in passes for row in range(len(kept.branches))]
+        if not -len(rows) <= item < len(rows):
+            raise CaptureError(
+                f"item must be {-len(rows)} to {len(rows) - 1}, for the batch of {record.name} has "
+                f"{len(rows)} rows. Got {item} instead."
+            )
+        return rows[item]
+
+    def _passes(self, record: Record, step: int | None) -> list[Kept]:
+        if self.over_steps == "mean":
+            if step is not None:
+                raise CaptureError(
+                    f"the steps were averaged, so there is no step {step}; capture with "
+                    "over_steps='each' to keep them apart"
+                )
+            return record.steps[0]
+        known = {passes[0].steps[0]: passes for passes in record.steps}
+        if step is None and len(known) == 1:
+            return record.steps[0]
+        if step not in known:
+            raise CaptureError(
+                f"each step of {record.name} was kept apart, so step must be one of "
+                f"{', '.join(map(str, known))}. Got {step} instead."
+            )
+        return known[step]
+
+
+def _beside(passes: list[Parts], name: str) -> Parts:
+    """The passes of a step beside each other along the batch."""
+    if len(passes) == 1:
+        return passes[0]
+    _same_size([{part: t.shape[1:] for part, t in parts.items()} for parts in passes], name)
+    return {part: torch.cat([parts[part] for parts in passes]) for part in passes[0]}
+
+
+def _stacked(steps: list[Parts], name: str) -> Parts:
+    _same_size([{part: t.shape for part, t in parts.items()} for parts in steps], name)
+    return {part: torch.stack([parts[part] for parts in steps]) for part in steps[0]}
+
+
+def _same_size(shapes: list[dict[str, torch.Size]], name: str) -> None:
+    if any(other != shapes[0] for other in shapes):
+        sizes = ", ".join(" and ".join(str(tuple(s)) for s in each.values()) for each in shapes)
+        raise CaptureError(
+            f"the passes or steps of {name} differ in size ({sizes}); take them one by one, with "
+            "at(name, item, step)"
+        )
+
+
+def _row(kept: Kept, row: int) -> Any:
+    return _said({part: tensor[row] for part, tensor in kept.parts().items()})
+
+
+def _said(parts: Parts) -> Any:
+    return parts[""] if [*parts] == [""] else parts
 
 
 def _of_text(tokens: Tokens) -> bool:

@@ -14,68 +14,59 @@ from __future__ import annotations
 
 import math
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field, replace
-from typing import Any, Literal
+from typing import Any, Literal, Protocol
 
 import torch
-import torch.nn.functional as F
-from torch import nn
-from torch.overrides import TorchFunctionMode
+from torch import nn, overrides
 
 from attnprobe.errors import CaptureError
 from attnprobe.hooks import backends
+from attnprobe.hooks.backends import Kernel
 from attnprobe.hooks.layers import Layer
+from attnprobe.hooks.normaliser import SeeNormaliser
 from attnprobe.hooks.overrides import Override, leave, listen
 
 Policy = Literal["tap", "force_native", "error"]
 
 
-@dataclass(frozen=True, eq=False)
-class Kernel:
-    """Arguments and result of one attention kernel, heads before tokens; see `AttentionCall`."""
+class Receiver(Protocol):
+    """What a tap tells."""
 
-    q: torch.Tensor
-    k: torch.Tensor
-    v: torch.Tensor
-    mask: torch.Tensor | None
-    scale: float
-    is_causal: bool
-    out: torch.Tensor
+    def entered(self, layer: Layer) -> bool:
+        """A layer begins to work; whether its calls are wanted."""
+
+    def receive(self, layer: Layer, kernel: Kernel) -> torch.Tensor | None:
+        """A call that was wanted; what comes back, if not None, takes the output's place."""
 
 
-Receiver = Callable[[Layer, Kernel], torch.Tensor | None]
-"""Told of a call; what it returns, if not None, takes the place of the output."""
-
+# The function itself: whoever puts another in `torch.nn.functional` ends up in this one.
+_SDPA = torch._C._nn.scaled_dot_product_attention
 _SDPA_PARAMETERS = ("query", "key", "value", "attn_mask", "dropout_p", "is_causal")
 _PRODUCTS = (torch.bmm, torch.matmul, torch.Tensor.bmm, torch.Tensor.matmul)
 
 
-class Tap(TorchFunctionMode):
+class Tap(overrides.TorchFunctionMode):
     """Tells a receiver of the attention calls made inside chosen modules by this thread.
 
     Forward hooks keep the name of the module at work. Used as a context manager; leaving it takes
-    away its own hooks and nothing else. `watching` says whether calls count at the moment.
+    away its own hooks and nothing else.
     """
 
     def __init__(
-        self,
-        model: nn.Module,
-        layers: list[Layer],
-        receive: Receiver,
-        watching: Callable[[], bool],
-        policy: Policy = "tap",
+        self, model: nn.Module, layers: list[Layer], receiver: Receiver, policy: Policy = "tap"
     ) -> None:
         super().__init__()
         self._modules = [(model.get_submodule(layer.name), layer) for layer in layers]
-        self._receive = receive
-        self._watching = watching
+        self._receiver = receiver
         self.policy: Policy = policy
         self._thread = threading.get_ident()
+        self._depth = backends.depth()
         self._active: list[_Running] = []
-        self.entered: set[str] = set()
-        """Names of the layers that ran, whether a call of theirs was seen or not."""
         self._handles: list[Any] = []
+        self._overrides: list[Override] = []
         self.calls = 0
         """How many calls were told; a backend that came by way of tap 1 is not told again."""
 
@@ -83,36 +74,48 @@ class Tap(TorchFunctionMode):
         for module, layer in self._modules:
             self._handles += [
                 module.register_forward_pre_hook(self._entering(layer), with_kwargs=True),
-                module.register_forward_hook(self._leaving(), always_call=True),
+                module.register_forward_hook(self._leaving(layer), always_call=True),
             ]
             if hasattr(module, "get_attention_scores"):
-                listen(module, "get_attention_scores", _scoring, self)
+                self._overrides.append(listen(module, "get_attention_scores", _scoring, self))
         backends.install(self)
         super().__enter__()
         return self
 
     def __exit__(self, *exception: Any) -> None:
-        super().__exit__(*exception)
+        self._take_off()
         backends.remove(self)
-        for module, _ in self._modules:
-            leave(module, "get_attention_scores", self)
+        for override in self._overrides:
+            leave(override, self)
         for handle in self._handles:
             handle.remove()
-        self._handles.clear()
-        self._active.clear()
+        for kept in (self._modules, self._overrides, self._handles, self._active):
+            kept.clear()
+
+    def _take_off(self) -> None:
+        """Leave this thread's stack of modes from wherever in it: blocks may end in any order."""
+        if not any(mode is self for mode in overrides._get_current_function_mode_stack()):
+            return
+        above = []
+        while (mode := overrides._pop_mode()) is not self:
+            above.append(mode)
+        for mode in reversed(above):
+            overrides._push_mode(mode)
 
     @property
     def layer(self) -> Layer | None:
-        """The layer at work on this thread, if one is and calls count."""
-        if not self._active or threading.get_ident() != self._thread or not self._watching():
+        """The layer at work on this thread, if one is and its calls are wanted."""
+        if not self._active or threading.get_ident() != self._thread:
+            return None
+        if backends.depth() != self._depth or not self._active[-1].wanted:
             return None
         return self._active[-1].layer
 
     def tell(self, layer: Layer, kernel: Kernel) -> torch.Tensor | None:
         """Tell the receiver of a call; what is to take the place of its output, if anything."""
         self.calls += 1
-        with torch.no_grad():
-            return self._receive(layer, kernel)
+        with backends.unheard(), _plainly(kernel.q.device.type):
+            return self._receiver.receive(layer, kernel)
 
     def scored(self, score: Scored) -> None:
         """Told of probabilities that the layer at work has computed by itself."""
@@ -122,14 +125,16 @@ class Tap(TorchFunctionMode):
     def __torch_function__(
         self, func: Any, types: Any, args: tuple = (), kwargs: dict[str, Any] | None = None
     ) -> Any:
-        result = func(*args, **(kwargs or {}))
-        edited = None
-        if func is F.scaled_dot_product_attention:
-            layer = self.layer
-            if layer is not None:
-                edited = self.tell(layer, _from_sdpa(result, args, kwargs or {}))
-        elif self._active and func in _PRODUCTS:
-            edited = self._multiplied(self._active[-1], args, result)
+        given = kwargs or {}
+        layer = self.layer if func is _SDPA else None
+        if layer is not None:
+            with SeeNormaliser() as seen:
+                result = func(*args, **given)
+            edited = self.tell(layer, _from_sdpa(result, args, given, seen.logsumexp))
+        else:
+            result = func(*args, **given)
+            multiplied = self._active and func in _PRODUCTS
+            edited = self._multiplied(self._active[-1], args, result) if multiplied else None
         return result if edited is None else edited
 
     def _multiplied(
@@ -153,23 +158,39 @@ class Tap(TorchFunctionMode):
             )
         return None if edited is None else edited.flatten(0, 1)
 
+    # A thread that is amid calling hooks while a block ends in another gives the hooks of that
+    # one no kwargs; so these have defaults.
+
     def _entering(self, layer: Layer) -> Callable[..., None]:
-        def enter(module: nn.Module, args: tuple, kwargs: dict[str, Any]) -> None:
+        def enter(module: nn.Module, args: tuple, kwargs: dict[str, Any] | None = None) -> None:
             if threading.get_ident() == self._thread:
-                given = args[0] if args else kwargs.get("hidden_states")
+                given = args[0] if args else (kwargs or {}).get("hidden_states")
                 batch = len(given) if isinstance(given, torch.Tensor) else 1
-                self._active.append(_Running(layer, batch))
-                if self._watching():
-                    self.entered.add(layer.name)
+                wanted = self._receiver.entered(layer)
+                self._active.append(_Running(layer, batch, wanted))
 
         return enter
 
-    def _leaving(self) -> Callable[..., None]:
+    def _leaving(self, layer: Layer) -> Callable[..., None]:
         def leaving(module: nn.Module, args: Any, output: Any) -> None:
-            if threading.get_ident() == self._thread and self._active:
+            # One that another hook kept from beginning has not been entered.
+            mine = threading.get_ident() == self._thread
+            if mine and self._active and self._active[-1].layer is layer:
                 self._active.pop()
 
         return leaving
+
+
+@contextmanager
+def _plainly(device: str) -> Iterator[None]:
+    """For what observers compute: in the precision they say, into tensors of the usual sort."""
+    with ExitStack() as stack:
+        if torch.is_inference_mode_enabled():
+            stack.enter_context(torch.inference_mode(False))
+            stack.enter_context(torch.no_grad())
+        if torch.amp.is_autocast_available(device) and torch.is_autocast_enabled(device):
+            stack.enter_context(torch.autocast(device, enabled=False))
+        yield
 
 
 @dataclass(eq=False)
@@ -178,6 +199,7 @@ class _Running:
 
     layer: Layer
     batch: int
+    wanted: bool
     score: Scored | None = None
     slices: list[Scored] = field(default_factory=list)
 
@@ -231,7 +253,9 @@ def _from_scores(parts: list[Scored]) -> Kernel:
     )
 
 
-def _from_sdpa(out: torch.Tensor, args: tuple, kwargs: dict[str, Any]) -> Kernel:
+def _from_sdpa(
+    out: torch.Tensor, args: tuple, kwargs: dict[str, Any], logsumexp: torch.Tensor | None
+) -> Kernel:
     given = dict(zip(_SDPA_PARAMETERS, args, strict=False)) | kwargs
     query, scale = given["query"], given.get("scale")
     return Kernel(
@@ -242,4 +266,5 @@ def _from_sdpa(out: torch.Tensor, args: tuple, kwargs: dict[str, Any]) -> Kernel
         scale=1 / math.sqrt(query.shape[-1]) if scale is None else scale,
         is_causal=given.get("is_causal", False),
         out=out,
+        logsumexp=logsumexp,
     )

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from typing import ClassVar, Literal
+from typing import Literal
 
 import torch
 
 from attnprobe.errors import CaptureError
 from attnprobe.hooks.call import AttentionCall
+from attnprobe.hooks.tokens import Tokens
 
 Axis = Literal["heads", "steps", "keys", "layers"]
 Value = torch.Tensor | dict[str, torch.Tensor]
@@ -19,31 +20,48 @@ EVERY_AXIS: frozenset[Axis] = frozenset({"heads", "steps", "keys", "layers"})
 class Recorder(ABC):
     """Reduces one call to a tensor, or to several by name; the batch axis always comes first.
 
-    Nothing of the size heads × queries × keys need exist: go through the call's `chunks`.
+    One method makes a recorder; nothing of the size heads × queries × keys need exist if it goes
+    through the call's `chunks`. What it returns is copied where it is the model's own memory.
 
     Attributes:
-        linear: the axes over which its result is linear in the probabilities: only over those may
-            results be averaged or summed afterwards and still mean the same.
-        distribution: whether the last axis sums to 1, so that half precision must scale it first.
+        linear: the axes over which results may be averaged (over keys: summed) afterwards and are
+            still what the recorder would have made of averaged (summed) probabilities. Over steps
+            a mean is taken by default if ``steps`` is among them, and refused if not.
+        probabilities: whether all that is kept lies between 0 and 1, so that half precision is
+            scaled up first.
+
+    Examples:
+        >>> class Peak(ap.Recorder):
+        ...     def record(self, call):
+        ...         return torch.cat([probs.amax(3) for _, probs in call.chunks()], 2)
     """
 
-    linear: ClassVar[frozenset[Axis]] = frozenset()
-    distribution: ClassVar[bool] = False
+    linear: frozenset[Axis] = frozenset()
+    probabilities: bool = False
 
     @abstractmethod
-    def record(self, call: AttentionCall) -> Value:
-        """What is kept of the call."""
+    def record(self, call: AttentionCall) -> Value | None:
+        """What is kept of the call; None if nothing of it is to be kept."""
 
-    def maps(self, value: torch.Tensor) -> torch.Tensor:
-        """What was kept as maps (batch, queries, keys) whose rows sum to 1, for fields.
+    def is_probability(self, part: str) -> bool:
+        """Whether the part of that name lies between 0 and 1; a lone tensor's name is empty."""
+        return self.probabilities
+
+    def maps(self, value: torch.Tensor, queries: Tokens, keys: Tokens, item: int) -> torch.Tensor:
+        """The image's maps (queries, keys) of a batch item, for fields.
+
+        Args:
+            value: what was kept of that item, without the batch axis.
+            queries: roles and grid of the queries, `keys` likewise.
+            item: which batch item of them.
 
         Raises:
             CaptureError: this recorder keeps no whole maps.
         """
         raise CaptureError(
-            f"{type(self).__name__} keeps no whole maps; a field needs HeadMean or PerHead"
+            f"{type(self).__name__} keeps no whole maps; a field needs HeadMean, PerHead or Pooled"
         )
 
     def field_grid(self, grid: tuple[int, int]) -> tuple[int, int]:
-        """The grid (height, width) that maps lie on of a layer whose own is `grid`."""
+        """The grid (height, width) that `maps` lie on, of a layer whose own is `grid`."""
         return grid

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from typing import ClassVar, Literal, get_args
+from typing import Literal, get_args
 
 import torch
 
 from attnprobe.errors import CaptureError
 from attnprobe.hooks.call import AttentionCall
-from attnprobe.hooks.recorders.base import Axis, Recorder, Value
+from attnprobe.hooks.recorders.base import EVERY_AXIS, Axis, Recorder, Value
 
 Tensor = Literal["q", "k", "v", "logits", "probs", "out"]
+
+# Averaged queries, keys or logits give no averaged probabilities: the softmax lies between.
+_LINEAR: dict[str, frozenset[Axis]] = {"probs": EVERY_AXIS, "out": frozenset({"steps"})}
 
 
 class Keep(Recorder):
@@ -18,7 +21,7 @@ class Keep(Recorder):
 
     ``q``, ``k``, ``v``, ``out``: (batch, heads, tokens, width) in the model's type; ``logits``
     and ``probs``: (batch, heads, queries, keys) float32, large. One tensor is kept as itself,
-    several as a dict.
+    several as a dict. A mean over steps is taken by default of ``probs`` and ``out`` only.
     """
 
     def __init__(self, *tensors: Tensor) -> None:
@@ -29,6 +32,7 @@ class Keep(Recorder):
                 f"Got {', '.join(map(repr, unknown)) or 'none'} instead."
             )
         self.tensors = tensors
+        self.linear = EVERY_AXIS.intersection(*(_LINEAR.get(name, ()) for name in tensors))
 
     def __repr__(self) -> str:
         return f"Keep({', '.join(map(repr, self.tensors))})"
@@ -38,9 +42,12 @@ class Keep(Recorder):
             return self._tensor(call, self.tensors[0])
         return {name: self._tensor(call, name) for name in self.tensors}
 
+    def is_probability(self, part: str) -> bool:
+        return (part or self.tensors[0]) == "probs"
+
     def _tensor(self, call: AttentionCall, name: Tensor) -> torch.Tensor:
         if name in ("q", "k", "v", "out"):
-            return getattr(call, name).detach().clone()
+            return getattr(call, name).detach().clone(memory_format=torch.contiguous_format)
         return call.logits() if name == "logits" else call.probs()
 
 
@@ -48,9 +55,10 @@ class Features(Recorder):
     """The outputs at the image's tokens, heads side by side: (batch, H, W, channels) float32.
 
     What attention hands to the projection after it. Videos: (batch, frames, H, W, channels).
+    Means are over steps only: each head and each layer has values of its own.
     """
 
-    linear: ClassVar[frozenset[Axis]] = frozenset({"steps"})
+    linear = frozenset({"steps"})
 
     def __repr__(self) -> str:
         return "Features()"
@@ -60,6 +68,6 @@ class Features(Recorder):
         if grid is None:
             raise CaptureError(f"Features: the queries of {call.name} lie on no grid known")
         out = call.out.transpose(1, 2).flatten(2)
-        items = [out[item, call.image_queries(item)] for item in range(len(out))]
+        items = [out[item, call.image_queries(item)].float() for item in range(len(out))]
         frames = grid if grid[0] > 1 else grid[1:]
-        return torch.stack(items).to(torch.float32, copy=True).unflatten(1, frames)
+        return torch.stack(items).unflatten(1, frames)

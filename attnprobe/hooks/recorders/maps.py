@@ -1,17 +1,18 @@
-"""Recorders of whole maps: the mean or maximum over heads, every head, some rows, pooled keys."""
+"""Recorders of whole maps: the mean or maximum over heads, every head, pooled to a grid."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Annotated, ClassVar
+from typing import Annotated
 
 import torch
-from annotated_types import Ge, MinLen
+from annotated_types import Ge
 
 from attnprobe.errors import CaptureError
 from attnprobe.hooks.call import AttentionCall
-from attnprobe.hooks.recorders.base import EVERY_AXIS, Axis, Recorder
+from attnprobe.hooks.recorders.base import EVERY_AXIS, Recorder
 from attnprobe.hooks.recorders.head_mean import head_mean
+from attnprobe.hooks.tokens import Tokens
 from attnprobe.registry import checked
 from attnprobe.resample import nearest_cells
 
@@ -21,20 +22,22 @@ from attnprobe.resample import nearest_cells
 class HeadMean(Recorder):
     """The mean over heads of the probabilities: (batch, queries, keys) float32."""
 
-    linear: ClassVar[frozenset[Axis]] = EVERY_AXIS
-    distribution: ClassVar[bool] = True
+    linear = EVERY_AXIS
+    probabilities = True
 
     def record(self, call: AttentionCall) -> torch.Tensor:
         return head_mean(call)
 
-    def maps(self, value: torch.Tensor) -> torch.Tensor:
-        return value
+    def maps(self, value: torch.Tensor, queries: Tokens, keys: Tokens, item: int) -> torch.Tensor:
+        return value[queries.run("image", item), keys.run("image", item)]
 
 
 @checked
 @dataclass(frozen=True)
 class HeadMax(Recorder):
     """The largest probability any head gives: (batch, queries, keys) float32; rows sum to ≥ 1."""
+
+    probabilities = True
 
     def record(self, call: AttentionCall) -> torch.Tensor:
         batch, _, queries, keys = call.shape
@@ -54,8 +57,9 @@ class PerHead(Recorder):
     """
 
     heads: tuple[Annotated[int, Ge(0)], ...] = ()
-    linear: ClassVar[frozenset[Axis]] = EVERY_AXIS
-    distribution: ClassVar[bool] = True
+
+    linear = EVERY_AXIS
+    probabilities = True
 
     def record(self, call: AttentionCall) -> torch.Tensor:
         batch, heads, queries, keys = call.shape
@@ -69,42 +73,8 @@ class PerHead(Recorder):
             kept[:, :, rows] = probs[:, chosen]
         return kept
 
-    def maps(self, value: torch.Tensor) -> torch.Tensor:
-        return value.mean(1)
-
-
-@checked
-@dataclass(frozen=True)
-class Rows(Recorder):
-    """The maps of some queries only, by head mean: (batch, points, keys) float32.
-
-    Args:
-        points: (row, column) of each query on the layer's grid, counted on a grid of `grid`; the
-            token under a point's centre is taken on coarser and finer layers.
-        grid: (height, width) that the points are counted on; the layer's own if None.
-    """
-
-    points: Annotated[tuple[tuple[int, int], ...], MinLen(1)]
-    grid: tuple[int, int] | None = None
-    linear: ClassVar[frozenset[Axis]] = EVERY_AXIS
-    distribution: ClassVar[bool] = True
-
-    def record(self, call: AttentionCall) -> torch.Tensor:
-        if call.query_grid is None or call.query_grid[0] != 1:
-            raise CaptureError(f"Rows: the queries of {call.name} lie on no grid of one image")
-        _, height, width = call.query_grid
-        first = call.queries.run("image").start
-        tall, wide = self.grid or (height, width)
-        places = []
-        for y, x in self.points:
-            if not (0 <= y < tall and 0 <= x < wide):
-                raise CaptureError(
-                    f"Rows.points: on the grid {tall}×{wide} y must be 0 to {tall - 1} and x 0 to "
-                    f"{wide - 1}. Got ({y}, {x}) instead."
-                )
-            row = int((y + 0.5) * height / tall)
-            places.append(first + row * width + int((x + 0.5) * width / wide))
-        return call.probs(torch.tensor(places, device=call.q.device)).mean(1)
+    def maps(self, value: torch.Tensor, queries: Tokens, keys: Tokens, item: int) -> torch.Tensor:
+        return value[:, queries.run("image", item), keys.run("image", item)].mean(0)
 
 
 @checked
@@ -121,24 +91,28 @@ class Pooled(Recorder):
     """
 
     cells: tuple[Annotated[int, Ge(1)], Annotated[int, Ge(1)]]
-    linear: ClassVar[frozenset[Axis]] = EVERY_AXIS
-    distribution: ClassVar[bool] = True
+
+    linear = EVERY_AXIS
+    probabilities = True
 
     def record(self, call: AttentionCall) -> torch.Tensor:
+        batch = call.shape[0]
         query_cells = self._cells(call.query_grid, call)
         key_cells = self._cells(call.key_grid, call)
-        queries, keys = call.image_queries(), call.image_keys()
-        kept = torch.zeros(call.shape[0], len(query_cells), len(key_cells), device=call.q.device)
         members = query_cells / query_cells.sum(1, keepdim=True)
+        kept = torch.zeros(batch, len(query_cells), len(key_cells), device=call.q.device)
+        places = [(call.image_queries(item), call.image_keys(item)) for item in range(batch)]
         for rows, probs in call.chunks():
-            first, last = max(rows.start, queries.start), min(rows.stop, queries.stop)
-            if first < last:
-                maps = probs.mean(1)[:, first - rows.start : last - rows.start, keys]
-                part = members[:, first - queries.start : last - queries.start]
-                kept += part @ (maps @ key_cells.T)
+            maps = probs.mean(1)
+            for item, (queries, keys) in enumerate(places):
+                first, last = max(rows.start, queries.start), min(rows.stop, queries.stop)
+                if first < last:
+                    part = maps[item, first - rows.start : last - rows.start, keys]
+                    weights = members[:, first - queries.start : last - queries.start]
+                    kept[item] += weights @ (part @ key_cells.T)
         return kept
 
-    def maps(self, value: torch.Tensor) -> torch.Tensor:
+    def maps(self, value: torch.Tensor, queries: Tokens, keys: Tokens, item: int) -> torch.Tensor:
         return value
 
     def field_grid(self, grid: tuple[int, int]) -> tuple[int, int]:

@@ -22,7 +22,7 @@ class Entropy(Recorder):
         batch, heads, queries, _ = call.shape
         kept = call.q.new_empty((batch, heads, queries), dtype=torch.float32)
         for rows, probs in call.chunks():
-            kept[:, :, rows] = -torch.special.xlogy(probs, probs).sum(3)
+            torch.sum(torch.special.entr(probs), 3, out=kept[:, :, rows])
         return kept
 
 
@@ -39,6 +39,8 @@ class TopK(Recorder):
     """
 
     k: Annotated[int, Ge(1)] = 8
+
+    probabilities = True
 
     def record(self, call: AttentionCall) -> Value:
         k = min(self.k, call.shape[3])

@@ -2,18 +2,25 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
-from typing import Annotated, Any, ClassVar
+from typing import Annotated, Any
 
 import torch
 from annotated_types import Ge, MinLen
 
 from attnprobe.errors import CaptureError
 from attnprobe.hooks.call import AttentionCall
-from attnprobe.hooks.recorders.base import EVERY_AXIS, Axis, Recorder
+from attnprobe.hooks.recorders.base import EVERY_AXIS, Recorder
 from attnprobe.registry import checked, did_you_mean
 
 Place = Annotated[int, Ge(0)]
+
+_LETTER = "[0-9A-Za-zÀ-ԯ]"
+"""Latin, Greek and Cyrillic, which part words by spaces; Chinese or Thai have no such borders."""
+
+_LONG = 1 << 20
+"""A tokenizer with no limit says an astronomical one."""
 
 
 @checked
@@ -23,26 +30,39 @@ class TokenMaps(Recorder):
 
     A word's value at a query is the probability of attending to any of its tokens: the sum over
     them (their union, for a query spreads one unit over all keys). In joint attention the image's
-    queries and the text's keys are taken.
+    queries and the text's keys are taken. Of keys that are a reference picture's (an image
+    adapter's call) nothing is kept.
 
     Args:
         tokens: word -> the places of its tokens in the text; `TokenMaps.of` finds them.
     """
 
     tokens: Annotated[dict[str, Annotated[tuple[Place, ...], MinLen(1)]], MinLen(1)]
-    linear: ClassVar[frozenset[Axis]] = EVERY_AXIS
+
+    linear = EVERY_AXIS
+    probabilities = True
 
     @classmethod
     def of(cls, tokenizer: Any, prompt: str, words: list[str] | tuple[str, ...]) -> TokenMaps:
         """Find the words' tokens in a prompt; each word's first occurrence counts.
 
+        Places are counted in what the tokenizer makes of the prompt alone, without padding.
+
         Raises:
-            CaptureError: a word does not occur in the prompt.
+            CaptureError: a word does not occur in the prompt, or in a part that is cut off.
         """
         return cls({word: token_places(tokenizer, prompt, word) for word in words})
 
-    def record(self, call: AttentionCall) -> torch.Tensor:
+    def record(self, call: AttentionCall) -> torch.Tensor | None:
         batch, _, _, keys = call.shape
+        roles = {role for item in range(batch) for role, _ in call.keys.roles(item)}
+        if roles == {"reference"}:
+            return None
+        if roles and "text" not in roles:
+            raise CaptureError(
+                f"TokenMaps: the keys of {call.name} hold no text; choose layers of kind cross or "
+                "joint"
+            )
         columns = torch.zeros(batch, keys, len(self.tokens), device=call.q.device)
         for item in range(batch):
             text = call.text_keys(item)
@@ -53,23 +73,39 @@ class TokenMaps(Recorder):
                         f"{text.stop - text.start} text tokens"
                     )
                 columns[item, [text.start + place for place in places], number] = 1
-        parts = [probs.mean(1) @ columns for _, probs in call.chunks()]
-        maps = torch.cat(parts, 1)
+        maps = torch.cat([probs.mean(1) @ columns for _, probs in call.chunks()], 1)
         return torch.stack([maps[item, call.image_queries(item)] for item in range(batch)])
 
 
 def token_places(tokenizer: Any, prompt: str, word: str) -> tuple[int, ...]:
-    """The places of a word's tokens in a prompt, by the tokenizer's own cutting.
+    """The places of the tokens of a word (or of several words in a row) in a prompt.
+
+    Whole words are looked for, capitals apart: ``cat`` is not in ``tomcat``.
 
     Raises:
-        CaptureError: the word does not occur in the prompt.
+        CaptureError: the word does not occur in the prompt, or in a part that is cut off, or the
+            tokenizer can't tell where its tokens lie.
     """
-    whole = tokenizer(prompt).input_ids
-    special = set(tokenizer.all_special_ids)
-    # A tokenizer may cut a word in the middle of a sentence otherwise than at its beginning.
-    for given in (word, f" {word}"):
-        piece = [i for i in tokenizer(given).input_ids if i not in special]
-        for start in range(len(whole) - len(piece) + 1):
-            if piece and whole[start : start + len(piece)] == piece:
-                return tuple(range(start, start + len(piece)))
-    raise CaptureError(f"the prompt has no word {word!r}{did_you_mean(word, prompt.split())}")
+    if not getattr(tokenizer, "is_fast", False):
+        raise CaptureError(
+            f"{type(tokenizer).__name__} doesn't tell where its tokens lie in a prompt (only fast "
+            "tokenizers do); give their places: TokenMaps({'cat': (2,)})"
+        )
+    pattern = rf"(?<!{_LETTER}){re.escape(word)}(?!{_LETTER})"
+    found = re.search(pattern, prompt, re.IGNORECASE) if word.strip() else None
+    if found is None:
+        raise CaptureError(f"the prompt has no word {word!r}{did_you_mean(word, prompt.split())}")
+    limit = tokenizer.model_max_length
+    limited = {"truncation": True, "max_length": limit} if limit < _LONG else {}
+    spans = tokenizer(prompt, return_offsets_mapping=True, **limited).offset_mapping
+    first, last = found.span()
+    places = [
+        place
+        for place, (start, stop) in enumerate(spans)
+        if max(start, first) < min(stop, last)  # special tokens lie nowhere: start = stop
+    ]
+    if not places or spans[places[-1]][1] < last:
+        raise CaptureError(
+            f"the word {word!r} is cut off: of the prompt the tokenizer takes {limit} tokens"
+        )
+    return tuple(places)
