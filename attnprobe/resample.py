@@ -25,7 +25,7 @@ def nearest_cells(grid: Grid, to: Grid, device: torch.device | None = None) -> t
     times, and elsewhere it is the same rule with a real-valued ratio.
     """
     y, x = (
-        ((torch.arange(n, device=device) + 0.5) * (s / n)).long().clamp(max=s - 1)
+        (2 * torch.arange(n, device=device) + 1) * s // (2 * n)
         for s, n in zip(grid, to, strict=True)
     )
     return (y[:, None] * grid[1] + x[None, :]).flatten()

@@ -18,7 +18,7 @@ def info(debug: Debug = False) -> None:
     """Say where the cache is, what it holds, and how much it may."""
     with told(debug):
         from attnprobe.cache import FieldCache
-        from attnprobe.hooks.plan import said
+        from attnprobe.hooks.sizes import said
 
         kept = FieldCache()
         entries = kept.entries()

@@ -39,7 +39,7 @@ def layers(
 
 def _layer_row(row: dict[str, Any]) -> list[str]:
     """A layer's cells; the last is the size of its head mean, or why it has none."""
-    from attnprobe.hooks.plan import said
+    from attnprobe.hooks.sizes import said
 
     grid = "×".join(map(str, row["grid"] or ()))
     size = "" if row["bytes"] is None else said(row["bytes"])

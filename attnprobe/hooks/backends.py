@@ -17,20 +17,29 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import torch
-from diffusers.models import attention_dispatch as dispatch
 
 from attnprobe.errors import CaptureError
 
 if TYPE_CHECKING:
     from attnprobe.hooks.tap import Tap
 
-_registry = dispatch._AttentionBackendRegistry
-_NATIVE = dispatch.AttentionBackendName.NATIVE
-_ENDING_IN_SDPA = {
-    name
-    for name in dispatch.AttentionBackendName
-    if "native" in name.value and name is not dispatch.AttentionBackendName._NATIVE_NPU
-}
+
+@functools.cache
+def _dispatch() -> Any:
+    """diffusers' dispatch of kernels, imported with the first tap: saved captures need none."""
+    from diffusers.models import attention_dispatch
+
+    return attention_dispatch
+
+
+def _registry() -> Any:
+    return _dispatch()._AttentionBackendRegistry
+
+
+def _ends_in_sdpa(name: Any) -> bool:
+    names = _dispatch().AttentionBackendName
+    return name in [*names] and "native" in name.value and name is not names._NATIVE_NPU
+
 
 _lock = threading.Lock()
 _originals: dict[Any, Callable[..., Any]] = {}
@@ -81,9 +90,9 @@ def install(tap: Tap) -> None:
     """Let a tap be told of calls that go through the registry."""
     with _lock:
         if not _open:
-            _originals.update(_registry._backends)
+            _originals.update(_registry()._backends)
             _wrappers.update({name: _wrapped(name, run) for name, run in _originals.items()})
-            _registry._backends.update(_wrappers)
+            _registry()._backends.update(_wrappers)
         _open.append(tap)
 
 
@@ -96,8 +105,8 @@ def remove(tap: Tap) -> None:
         _open.remove(tap)
         if not _open:
             for name, kernel in _originals.items():
-                if _registry._backends[name] is _wrappers[name]:
-                    _registry._backends[name] = kernel
+                if _registry()._backends[name] is _wrappers[name]:
+                    _registry()._backends[name] = kernel
             _originals.clear()
             _wrappers.clear()
 
@@ -119,7 +128,7 @@ def _wrapped(name: Any, kernel: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def _run(name: Any, kernel: Callable[..., Any], taps: list[Tap], given: dict[str, Any]) -> Any:
-    if name in _ENDING_IN_SDPA:
+    if _ends_in_sdpa(name):
         return kernel(**given)
     said = str(getattr(name, "value", name))
     policies = {tap.policy for tap in taps}
@@ -131,9 +140,10 @@ def _run(name: Any, kernel: Callable[..., Any], taps: list[Tap], given: dict[str
         )
     if "force_native" in policies:
         mask = _dense_mask(given.get("attn_mask"), name, given["query"], given["key"])
-        allowed = _registry._supported_arg_names[_NATIVE]
+        native = _dispatch().AttentionBackendName.NATIVE
+        allowed = _registry()._supported_arg_names[native]
         given = {key: value for key, value in given.items() if key in allowed}
-        return _originals[_NATIVE](**given | {"attn_mask": mask})
+        return _originals[native](**given | {"attn_mask": mask})
     with unheard():  # a kernel that calls PyTorch's, chunk by chunk say, is one call all the same
         return kernel(**given)
 
@@ -170,7 +180,7 @@ def _dense_mask(mask: Any, name: Any, q: torch.Tensor, k: torch.Tensor) -> torch
     if mask is None or (isinstance(mask, torch.Tensor) and mask.ndim != 2):
         return mask
     if isinstance(mask, torch.Tensor):
-        if name is dispatch.AttentionBackendName.FLEX:  # diffusers lays it over the queries there
+        if name is _dispatch().AttentionBackendName.FLEX:  # laid over the queries there
             return mask[:, None, :, None]
         return mask[:, None, None, :]
     from torch.nn.attention.flex_attention import create_mask

@@ -53,8 +53,9 @@ class Handle:
 class AttentionHooks:
     """Observers of a denoiser's attention; its output is bit-identical with and without them.
 
-    Used as a context manager, any number of times; registries nest, and one thread's does not see
-    another's passes.
+    Used as a context manager, any number of times; registries nest (the outer one's edits come
+    first, and the inner one sees what they have made), and one thread's does not see another's
+    passes.
 
     Args:
         model: the denoiser, such as ``pipe.unet`` or ``pipe.transformer``.
@@ -121,7 +122,7 @@ class AttentionHooks:
         steps: Steps | None = None,
         tensors: Collection[str] = (),
     ) -> Handle:
-        """Register an observer.
+        """Register an observer; inside a block it begins with the next pass.
 
         Args:
             observer: called with each `AttentionCall`, under ``no_grad``.
@@ -150,6 +151,9 @@ class AttentionHooks:
         heads: Collection[int] | None = None,
     ) -> Handle:
         """Register an intervention: the one thing here that does change the model's output.
+
+        Observers are told the edited output, and queries, keys and probabilities as the model has
+        them. Gradients flow through edits.
 
         Args:
             function: called as ``function(tensor, call)``; what it returns takes the tensor's

@@ -23,9 +23,7 @@ from attnprobe.hooks.hooks import AttentionHooks, Observer
 from attnprobe.hooks.layers import Layers
 from attnprobe.hooks.recorders import Entropy, HeadMean, Pooled, Recorder, TopK
 from attnprobe.hooks.recording import OverSteps, Recording
-from attnprobe.hooks.sizes import parse_bytes, said
-
-__all__ = ["Plan", "check_budget", "parse_bytes", "plan", "said"]
+from attnprobe.hooks.sizes import said
 
 _CHEAPER: tuple[Recorder, ...] = (
     HeadMean(),

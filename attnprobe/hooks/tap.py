@@ -89,8 +89,6 @@ class Tap(overrides.TorchFunctionMode):
             leave(override, self)
         for handle in self._handles:
             handle.remove()
-        for kept in (self._modules, self._overrides, self._handles, self._active):
-            kept.clear()
 
     def _take_off(self) -> None:
         """Leave this thread's stack of modes from wherever in it: blocks may end in any order."""
