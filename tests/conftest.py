@@ -23,6 +23,14 @@ def small_unet(**changes) -> UNet2DConditionModel:
     return UNet2DConditionModel(**(config | changes)).eval()
 
 
+@pytest.fixture(scope="session", autouse=True)
+def _cache_of_its_own(tmp_path_factory):
+    """Runs of the tests, in processes of their own too, leave the user's cache alone."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("ATTNPROBE_CACHE", str(tmp_path_factory.mktemp("cache")))
+        yield
+
+
 @pytest.fixture
 def unet() -> UNet2DConditionModel:
     return small_unet()

@@ -152,13 +152,15 @@ def _tell(tap: Tap, layer: Any, name: Any, given: dict[str, Any], result: Any) -
     out = result[0] if isinstance(result, tuple) else result
     q, k, v = (given[part].transpose(1, 2) for part in ("query", "key", "value"))
     scale = given.get("scale")
+    # diffusers' flex kernel leaves out the causal order where it is given no mask
+    ordered = name is not _dispatch().AttentionBackendName.FLEX
     kernel = Kernel(
         q,
         k,
         v,
         _dense_mask(given.get("attn_mask"), name, given["query"], given["key"]),
         1 / math.sqrt(q.shape[-1]) if scale is None else scale,
-        bool(given.get("is_causal", False)),
+        bool(given.get("is_causal", False)) and ordered,
         out.transpose(1, 2),
     )
     edited = tap.tell(layer, kernel)

@@ -150,6 +150,15 @@ def test_what_flex_takes(kind, policy):
         assert call.map.triu(1).abs().max() == 0
 
 
+@pytest.mark.parametrize("backend", ["flex", "native"])
+def test_causal_order_as_the_backend_has_it(backend):
+    """diffusers' flex kernel leaves the order out where it is given no mask."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        call = check_dispatch({"is_causal": True, "backend": backend})
+    assert (call.map.triu(1).abs().max() == 0) == (backend == "native")
+
+
 def test_a_mask_of_keys_in_the_native_backend():
     mask = torch.tensor([[True] * 6, [True] * 4 + [False] * 2])
     assert check_dispatch({"attn_mask": mask, "backend": "native"}).masked
