@@ -111,7 +111,11 @@ def find(kind: str, name: str) -> type:
     if (kind, name) in _entries:
         return _entries[kind, name].component
     known = [entry.name for entry in entries(kind)]
-    raise ComponentError(f"unknown {kind[:-1]} {name!r}{did_you_mean(name, known)}")
+    near = did_you_mean(name, known)
+    raise ComponentError(
+        f"unknown {kind[:-1]} {name!r}{near}; a package adds others by the entry point "
+        f"attnprobe.{kind}"
+    )
 
 
 def did_you_mean(given: str, allowed: list[str]) -> str:

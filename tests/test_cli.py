@@ -238,6 +238,8 @@ def test_ctrl_c_keeps_what_is_done_and_says_so(tmp_path):
     out, err = process.communicate(timeout=60)
     assert (process.returncode, out) == (130, "")
     done = parquet.read_table(tmp_path / "out" / "scores.parquet").num_rows
-    assert err == f"stopped: {done} of 5000 images are done and kept in out\n"
+    first, second = err.splitlines()
+    assert first == f"stopped: {done} of 5000 images are done and kept in out"
+    assert second.startswith("go on with: attnprobe run diffseg ")
     assert json.loads((tmp_path / "out" / "summary.json").read_text())["done"] == done
     assert not list(tmp_path.glob("out/**/.tmp*"))

@@ -19,6 +19,7 @@ from sklearn.datasets import load_sample_image
 from attnprobe import cli, registry
 from attnprobe.errors import RecipeError
 from attnprobe.recipe import load_recipe
+from attnprobe.recipe.sweep import load_points
 
 ROOT = Path(__file__).parents[1]
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("**/*.md"))]
@@ -86,7 +87,7 @@ def check_only(arguments: list[str]) -> None:
     assert arguments[0] == "run"
     given = run.make_context("run", arguments[1:]).params
     options = {key: given[key] for key in ("images", "model", "device", "dtype")}
-    load_recipe(given["recipe"], [*cli._said(**options), *(given["changes"] or [])])
+    load_recipe(given["recipe"], [*cli.run._said(**options), *(given["changes"] or [])])
 
 
 @pytest.fixture
@@ -122,7 +123,7 @@ def test_page(page, folder, module):
                 recipe = folder / (block.title or "recipe.yaml")
                 recipe.write_text(block.text, encoding="utf-8")
                 with pytest.raises(RecipeError) if mark else contextlib.nullcontext():
-                    load_recipe(recipe)
+                    load_points(recipe)
             case "bash", None:
                 for arguments in block.commands:
                     status, printed = attnprobe(arguments)

@@ -1,4 +1,4 @@
-"""The commands about recipes and components: `validate`, `list`, `recipes`."""
+"""The commands about recipes and components: `validate`, `show`, `list`, `describe`, …."""
 
 from __future__ import annotations
 
@@ -11,26 +11,50 @@ from attnprobe.cli.app import app
 from attnprobe.cli.terminal import Debug, print_columns, tell, told
 from attnprobe.errors import AttnProbeError
 
+recipes_app = typer.Typer(
+    help="List the recipes that come with attnprobe, or copy one.",
+    invoke_without_command=True,
+    rich_markup_mode=None,
+)
+
 
 @app.command()
 def validate(
     files: Annotated[list[Path], typer.Argument(metavar="FILE...", help="Recipes to check.")],
     debug: Debug = False,
 ) -> None:
-    """Check recipes without running them."""
+    """Check recipes, every point of a sweep included, without running them."""
     bad = False
     with told(debug):
-        from attnprobe.recipe import load_recipe
+        from attnprobe.recipe import load_points
 
         for file in files:
             try:
-                load_recipe(file)
+                points = load_points(file)
             except AttnProbeError as error:
                 bad = True
                 tell(error, debug)
             else:
-                print(f"{file}: ok")
+                print(f"{file}: ok" + (f", {len(points)} points" if points[0].label else ""))
     raise typer.Exit(2 if bad else 0)
+
+
+@app.command()
+def show(
+    recipe: Annotated[
+        str, typer.Argument(metavar="RECIPE", help="A recipe's file, or a shipped recipe's name.")
+    ],
+    changes: Annotated[
+        list[str] | None,
+        typer.Option("--set", metavar="KEY=VALUE", help="Change a key, such as group.anchors=8."),
+    ] = None,
+    debug: Debug = False,
+) -> None:
+    """Print a recipe with its defaults filled in, and where each value comes from."""
+    with told(debug):
+        from attnprobe.recipe.show import show
+
+        typer.echo(show(recipe, changes or []), nl=False)
 
 
 @app.command("list")
@@ -54,9 +78,65 @@ def list_components(
 
 
 @app.command()
-def recipes(debug: Debug = False) -> None:
-    """List the recipes that come with attnprobe."""
+def describe(
+    name: Annotated[
+        str,
+        typer.Argument(metavar="NAME", help="Such as groupers.diffseg, diffseg, probe or model."),
+    ],
+    debug: Debug = False,
+) -> None:
+    """Describe a component or a section of recipes: its keys, their types and defaults."""
+    with told(debug):
+        from attnprobe.recipe.describe import describe
+
+        typer.echo(describe(name), nl=False)
+
+
+@app.command()
+def schema(
+    output: Annotated[
+        Path | None,
+        typer.Option("-o", "--output", metavar="FILE", help="Write it here, not to the terminal."),
+    ] = None,
+    debug: Debug = False,
+) -> None:
+    """Print the JSON Schema of recipes, by which editors complete and check them."""
+    with told(debug):
+        from attnprobe.files import write_whole
+        from attnprobe.recipe.json_schema import schema_text
+
+        if output is None:
+            typer.echo(schema_text(), nl=False)
+            return
+        with write_whole(output) as temporary:
+            temporary.write_text(schema_text(), encoding="utf-8")
+
+
+@recipes_app.callback()
+def recipes(context: typer.Context, debug: Debug = False) -> None:
+    """List the recipes that come with attnprobe, or copy one."""
+    if context.invoked_subcommand is not None:
+        return
     with told(debug):
         from attnprobe.recipe.shipped import first_comment, shipped
 
         print_columns([[name, first_comment(path)] for name, path in shipped().items()])
+
+
+@recipes_app.command()
+def copy(
+    name: Annotated[str, typer.Argument(metavar="NAME", help="A shipped recipe.")],
+    to: Annotated[
+        Path | None, typer.Argument(metavar="TO", help="A new file, or a folder for it.")
+    ] = None,
+    debug: Debug = False,
+) -> None:
+    """Copy a shipped recipe, to change it; nothing is ever overwritten."""
+    with told(debug):
+        from attnprobe.recipe.shipped import copy_shipped
+
+        for path in copy_shipped(name, to):
+            print(path)
+
+
+app.add_typer(recipes_app, name="recipes")

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
 from attnprobe.cli.app import app
-from attnprobe.cli.terminal import STOPPED, Debug, quieten, told
+from attnprobe.cli.job import Job
+from attnprobe.cli.terminal import Debug, quieten, told
 from attnprobe.errors import AttnProbeError
 
 
@@ -40,54 +40,45 @@ def run(
     dtype: Annotated[
         str | None, typer.Option(metavar="DTYPE", help="float32, float16 or bfloat16.")
     ] = None,
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Go on with DIR, or with the recipe's latest run.")
+    ] = False,
+    dry: Annotated[
+        bool, typer.Option("--dry-run", help="Check data, model and memory; run nothing.")
+    ] = False,
+    no_cache: Annotated[
+        bool, typer.Option("--no-cache", help="Compute every field anew, and keep none.")
+    ] = False,
     quiet: Annotated[bool, typer.Option("--quiet", help="Print only the run's folder.")] = False,
     debug: Debug = False,
 ) -> None:
-    """Carry a recipe over its images, or yours."""
+    """Carry a recipe, or each point of its sweep, over its images, or yours."""
     with told(debug):
+        from attnprobe.recipe.sweep import load_points
+
         said = _said(images=images, model=model, device=device, dtype=dtype)
-        failed = _run(recipe, [*said, *(changes or [])], output, quiet, debug)
+        points = load_points(recipe, [*said, *(changes or [])])
+        if dry:
+            quieten(debug)
+            from attnprobe.run.dry import dry_run, show_checks
+
+            checks = dry_run(points)
+            show_checks(checks)
+            raise typer.Exit(0 if all(check.passed for check in checks) else 2)
+        from attnprobe.run.folder import RunFolder
+
+        given = {"--images": images, "--model": model, "--device": device, "--dtype": dtype}
+        typed = ["attnprobe", "run", recipe]
+        typed += [
+            word for key, value in given.items() if value is not None for word in (key, value)
+        ]
+        typed += [word for change in changes or [] for word in ("--set", change)]
+        typed += ["--no-cache"] if no_cache else []
+        name = points[0].recipe.name
+        newest = resume and output is None
+        folder = RunFolder.latest(name) if newest else RunFolder.choose(name, output)
+        failed = Job(tuple(typed), resume, not no_cache, quiet, debug).carry(points, folder)
     raise typer.Exit(1 if failed else 0)
-
-
-def _run(
-    recipe_file: str, changes: list[Any], output: Path | None, quiet: bool, debug: bool
-) -> bool:
-    """Run, show, and say whether any image failed."""
-    from rich.console import Console
-
-    from attnprobe.recipe import load_recipe
-    from attnprobe.run.carry import Run
-    from attnprobe.run.display import console, progress, show
-    from attnprobe.run.folder import RunFolder
-
-    errors = Console(stderr=True, quiet=quiet)
-    recipe = load_recipe(recipe_file, changes)
-    samples = recipe.samples()
-    folder = RunFolder.choose(recipe.name, output)
-    quieten(debug)
-    try:
-        with errors.status(f"loading {recipe.model.preset or recipe.model.repo} …"):
-            pipeline = recipe.build()
-        run = Run(recipe, samples, pipeline, folder)
-    finally:
-        folder.leave_if_empty()
-    try:
-        with progress(errors, visible=not quiet) as bar:
-            task = bar.add_task(recipe.name, total=len(samples))
-            for outcome in run:
-                bar.advance(task)
-                if debug and outcome.trace:
-                    errors.print(outcome.trace, markup=False, highlight=False)
-    except KeyboardInterrupt:
-        done = f"{len(run.results.done)} of {len(samples)} images are done"
-        print(f"stopped: {done} and kept in {folder.path}", file=sys.stderr)
-        raise typer.Exit(STOPPED) from None
-    if quiet:
-        print(folder.path)
-    else:
-        show(run.results, console())
-    return bool(run.results.failed)
 
 
 def _said(

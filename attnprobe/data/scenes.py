@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import partial
+from functools import lru_cache, partial
 from typing import TYPE_CHECKING, Annotated, Literal
 
 import numpy as np
@@ -195,8 +195,13 @@ class Scenes:
 def _picture(split: Split, number: int, style: Style) -> Image:
     from PIL import Image
 
-    return Image.fromarray(make_scene(split, number, style).image)
+    return Image.fromarray(_drawn(split, number, style).image)
 
 
 def _truth(split: Split, number: int, style: Style) -> np.ndarray:
-    return make_scene(split, number, style).labels
+    return _drawn(split, number, style).labels
+
+
+@lru_cache(maxsize=4)  # a sample is asked for its picture, then for its truth
+def _drawn(split: Split, number: int, style: Style) -> Scene:
+    return make_scene(split, number, style)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from typing import Any
 
 import torch
@@ -66,10 +67,14 @@ class Model:
             "model": self.name,
             "revision": self.revision,
             "pipeline": type(self.pipe).__name__,
-            "parameters": sum(p.numel() for p in self.denoiser.parameters()),
+            "parameters": self._parameters,
             "dtype": str(self.denoiser.dtype).removeprefix("torch."),
             "device": str(self.device),
         }
+
+    @functools.cached_property
+    def _parameters(self) -> int:
+        return sum(p.numel() for p in self.denoiser.parameters())
 
     @torch.no_grad()
     def encode(self, pixels: torch.Tensor) -> torch.Tensor:

@@ -3,5 +3,6 @@
 from attnprobe.recipe.load import load_recipe
 from attnprobe.recipe.overrides import Override
 from attnprobe.recipe.recipe import Evaluate, Recipe
+from attnprobe.recipe.sweep import Point, load_points
 
-__all__ = ["Evaluate", "Override", "Recipe", "load_recipe"]
+__all__ = ["Evaluate", "Override", "Point", "Recipe", "load_points", "load_recipe"]

@@ -28,6 +28,9 @@ REQUIRED = {
 }
 """Keys that a recipe must have, with an example of each."""
 
+IN_FILE_ONLY = ("extends", "sweep")
+"""Keys that say how recipes are made of a file, and that no recipe has."""
+
 
 def load_recipe(path: str | Path, overrides: Iterable[str | Override] = ()) -> Recipe:
     """Load a recipe.
@@ -37,19 +40,39 @@ def load_recipe(path: str | Path, overrides: Iterable[str | Override] = ()) -> R
         overrides: changes such as "group.anchors=8", made in order.
 
     Raises:
-        RecipeError: it can't be read or says what isn't allowed; a line for each fault.
+        RecipeError: it can't be read, says what isn't allowed (a line for each fault), or has a
+            `sweep`, which `load_points` reads.
+    """
+    faults = Faults()
+    value, default_name = read_recipe(path, overrides, faults)
+    if "sweep" in value.data:
+        sentence = "makes several recipes of this one, which load_points reads"
+        faults.add(value.data["sweep"].key_place, "sweep", sentence)
+        faults.settle()
+    return check(value, default_name, faults)
+
+
+def read_recipe(
+    path: str | Path, overrides: Iterable[str | Override], faults: Faults
+) -> tuple[Value, str]:
+    """Read a recipe's values, extended and overridden but not checked, and its default name.
+
+    Raises:
+        RecipeError: it can't be read.
     """
     file = _find(path)
-    faults = Faults()
     value = _extended(file, faults)
     for override in overrides:
         try:
             change = Override.parse(override) if isinstance(override, str) else override
-            value = change.over(value, faults)
+            if change.path[0] in IN_FILE_ONLY:
+                faults.add(change.said, change.path[0], "can only be said in the recipe's file")
+            else:
+                value = change.over(value, faults)
         except RecipeError as error:
             faults.append(str(error))
     default_name = re.sub(r"[^\w.+-]+", "-", file.stem)[:60].strip("-+.") or "recipe"
-    return _checked(value, default_name, faults)
+    return value, default_name
 
 
 def _find(path: str | Path) -> Path:
@@ -85,12 +108,17 @@ def _extended(file: Path, faults: Faults) -> Value:
     except RecipeError as error:
         raise RecipeError(f"{extends.place}: extends: {error}") from error
     own = {key: item for key, item in value.data.items() if key != "extends"}
-    standing = {key: item for key, item in base.data.items() if key != "name"}
+    own_alone = ("name", "sweep") if "sweep" in own else ("name",)
+    standing = {key: item for key, item in base.data.items() if key not in own_alone}
     return merged(replace(base, data=standing), replace(value, data=own))
 
 
-def _checked(value: Value, default_name: str, faults: Faults) -> Recipe:
-    """The recipe that the values say, or all that is wrong with them."""
+def check(value: Value, default_name: str, faults: Faults) -> Recipe:
+    """The recipe that the values say.
+
+    Raises:
+        RecipeError: they say what isn't allowed; the faults given come first.
+    """
     read: dict[str, Callable[[Value], Any]] = {
         "name": lambda v: convert(Name, v, "name", faults),
         "model": lambda v: make(ModelSpec, v, "model", faults),
@@ -102,12 +130,12 @@ def _checked(value: Value, default_name: str, faults: Faults) -> Recipe:
         "evaluate": lambda v: make(Evaluate, v, "evaluate", faults),
         "seed": lambda v: convert(Seed, v, "seed", faults),
     }
-    unknown_keys(value, "", [*read, "extends"], faults)
-    if "extends" in value.data:
-        faults.add(value.data["extends"].place, "extends", "can only be said in the recipe's file")
+    unknown_keys(value, "", [*read, *IN_FILE_ONLY], faults)
     for key, example in REQUIRED.items():
         if key not in value.data:
-            faults.add(value.place, "", f"the key {key} is missing; such as {key}: {example}")
+            faults.add(
+                value.place, "", f"the key {key} is missing; add, for example, {key}: {example}"
+            )
     given = {key: read[key](item) for key, item in value.data.items() if key in read}
     if not given.get("images", ("",)):
         faults.add(value.data["images"].place, "images", "at least one source is needed")

@@ -111,10 +111,27 @@ def _syntax(error: MarkedYAMLError, text: str, place: Place) -> str:
     for number in (line, line - 1):
         if 0 < number <= len(lines) and re.match(r" *\t", lines[number - 1]):
             return f"{place(number, 1)}: a tab in the indentation; YAML wants spaces"
-    what = " ".join("; ".join(part for part in (error.context, error.problem) if part).split())
-    if "undefined alias" in what:
-        what += "; text that begins with * needs quotes"
+    problem = error.problem or ""
+    for said, at_context, plain in _PLAIN_WORDS:
+        if said in problem:
+            mark = (error.context_mark if at_context else None) or mark
+            where = place(mark.line + 1, mark.column + 1) if mark else place(1, 1)
+            return f"{where}: not valid YAML: {plain.format(problem=problem)}"
+    what = " ".join("; ".join(part for part in (error.context, problem) if part).split())
     return f"{place(line, column)}: not valid YAML: {what}"
+
+
+_PLAIN_WORDS = [
+    ("expected ',' or ']'", True, "this [ isn't closed, or a comma is missing after it"),
+    ("expected ',' or '}'", True, "this {{ isn't closed, or a comma is missing after it"),
+    ("could not find expected ':'", True, "a key wants a colon and a space after it"),
+    ("mapping values are not allowed", False, "no colon can be here; is the line indented as those "
+     "around it? text with a colon in it needs quotes"),
+    ("expected <block end>", False, "this line isn't indented as those around it"),
+    ("undefined alias", False, "{problem}; text that begins with * needs quotes"),
+    ("cannot start any token", False, "{problem}; text that begins so needs quotes"),
+]  # fmt: skip
+"""What ruamel.yaml finds, whether the place is where it began, and plain words for it."""
 
 
 class _Builder:
@@ -210,11 +227,21 @@ _Representer.add_representer(str, _Representer.represent_str)
 
 def to_yaml(data: Any) -> str:
     """Plain data as YAML, in the order given, innermost mappings and lists on one line."""
+    return _written(data, flow=None, width=100)
+
+
+def in_a_line(data: Any) -> str:
+    """Plain data as YAML on a single line, to stand after a key."""
+    # In braces, text is quoted that would not be text after a key.
+    return _written({"k": data}, flow=True, width=2**31).strip().removeprefix("{k: ")[:-1]
+
+
+def _written(data: Any, flow: bool | None, width: int) -> str:
     yaml = YAML(typ="safe", pure=True)
     yaml.Representer = _Representer
-    yaml.default_flow_style = None
+    yaml.default_flow_style = flow
     yaml.representer.sort_base_mapping_type_on_output = False
-    yaml.width = 100
+    yaml.width = width
     stream = io.StringIO()
     yaml.dump(data, stream)
     return stream.getvalue()

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import html
 import re
-from dataclasses import dataclass, field, fields, is_dataclass, replace
+from dataclasses import dataclass, field, is_dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from annotated_types import Ge, Lt
-from pydantic import AfterValidator
+from pydantic import AfterValidator, Field
 
 from attnprobe import registry
 from attnprobe.errors import RecipeError
@@ -17,6 +17,7 @@ from attnprobe.files import write_whole
 from attnprobe.models import ModelSpec
 from attnprobe.probe import Probe
 from attnprobe.recipe.reader import to_yaml
+from attnprobe.recipe.schema import recipe_fields
 from attnprobe.registry import checked
 
 if TYPE_CHECKING:
@@ -25,13 +26,21 @@ if TYPE_CHECKING:
     from attnprobe.pipeline import Pipeline
 
 
+NAME = r"\w[\w.+-]{0,59}"
+
+
 def _fit_for_a_folder(name: str) -> str:
-    if not re.fullmatch(r"\w[\w.+-]{0,59}", name):
+    if not re.fullmatch(NAME, name):
         raise ValueError("must be a word of letters, digits and . _ + -, at most 60 of them")
     return name
 
 
-Name = Annotated[str, AfterValidator(_fit_for_a_folder)]
+Name = Annotated[
+    str,
+    AfterValidator(_fit_for_a_folder),
+    # A number is taken as text; a minus is no name's first letter.
+    Field(json_schema_extra={"pattern": f"^{NAME}$", "minimum": 0}),
+]
 """A recipe's name, which is also that of its runs' folder."""
 
 Seed = Annotated[int, Ge(0), Lt(2**32)]
@@ -41,7 +50,11 @@ Seed = Annotated[int, Ge(0), Lt(2**32)]
 @checked
 @dataclass(frozen=True)
 class Evaluate:
-    """How segments are matched to the truth's classes, where images have a truth."""
+    """How segments are matched to the truth's classes, where images have a truth.
+
+    Args:
+        match: ``per-image``: each image's segments anew, one segment a class at most.
+    """
 
     match: Literal["per-image"] = "per-image"
 
@@ -54,7 +67,7 @@ class Recipe:
     Args:
         name: what the run is called.
         model: the model that is probed.
-        sources: where images come from; the recipe's key is `images`.
+        sources: where images come from, `images` in a recipe's file.
         probe: how an image is shown to the model, and which layers are captured.
         aggregate: folds the layers' fields into one.
         group: cuts the field into segments.
@@ -121,13 +134,13 @@ class Recipe:
         images = [_named("sources", source) for source in self.sources]
         return {
             "name": self.name,
-            "model": _plain(self.model),
+            "model": plain(self.model),
             "images": images[0] if len(images) == 1 else images,
-            "probe": _plain(self.probe),
+            "probe": plain(self.probe),
             "aggregate": _named("aggregators", self.aggregate),
             "group": _named("groupers", self.group),
             "refine": [_named("refiners", refiner) for refiner in self.refine],
-            "evaluate": _plain(self.evaluate),
+            "evaluate": plain(self.evaluate),
             "seed": self.seed,
         }
 
@@ -143,13 +156,14 @@ class Recipe:
 def _named(kind: str, component: Any) -> dict[str, Any]:
     for entry in registry.entries(kind):
         if entry.component is type(component):
-            return {"use": entry.name, **_plain(component)}
+            return {"use": entry.name, **plain(component)}
     raise RecipeError(f"{type(component).__qualname__} is not registered among the {kind}")
 
 
-def _plain(value: Any) -> Any:
+def plain(value: Any) -> Any:
+    """A dataclass, or what may be a field of one, as the plain data of a recipe."""
     if is_dataclass(value):
-        return {f.name: _plain(getattr(value, f.name)) for f in fields(value)}
+        return {f.name: plain(getattr(value, f.name)) for f in recipe_fields(type(value))}
     if isinstance(value, tuple | list):
-        return [_plain(item) for item in value]
+        return [plain(item) for item in value]
     return str(value) if isinstance(value, Path) else value

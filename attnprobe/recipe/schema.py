@@ -9,16 +9,59 @@ from __future__ import annotations
 
 import functools
 import json
+import re
 import types
 import typing
-from dataclasses import MISSING, fields, is_dataclass
+from dataclasses import MISSING, Field, fields, is_dataclass
 from typing import Any
 
 from pydantic import TypeAdapter, ValidationError
+from pydantic.json_schema import SkipJsonSchema
 
 from attnprobe import registry
 from attnprobe.errors import AttnProbeError
 from attnprobe.recipe.tree import Faults, Value
+
+
+def recipe_fields(component: type) -> list[Field[Any]]:
+    """The fields that are recipe keys: all but those whose type says SkipJsonSchema.
+
+    Such a field takes what YAML can't say, a function say, and is for Python alone.
+    """
+    hints = type_hints(component)
+    return [
+        field
+        for field in fields(component)
+        if SkipJsonSchema not in map(type, metadata(hints[field.name]))
+    ]
+
+
+def is_required(field: Field[Any]) -> bool:
+    """Whether the field has no default."""
+    return field.default is MISSING and field.default_factory is MISSING
+
+
+@functools.cache
+def type_hints(component: type) -> dict[str, Any]:
+    """The annotations of a dataclass's fields, constraints included."""
+    return typing.get_type_hints(component, include_extras=True)
+
+
+def metadata(hint: Any) -> tuple[Any, ...]:
+    """What `Annotated` says about the type, or nothing."""
+    return typing.get_args(hint)[1:] if typing.get_origin(hint) is typing.Annotated else ()
+
+
+def dataclass_in(hint: Any) -> tuple[type | None, bool]:
+    """The dataclass that `hint` is, and whether None may stand for it."""
+    if typing.get_origin(hint) is typing.Annotated:
+        hint = typing.get_args(hint)[0]
+    union = typing.get_origin(hint) in (types.UnionType, typing.Union)
+    parts = typing.get_args(hint) if union else (hint,)
+    rest = [part for part in parts if part is not type(None)]
+    if len(rest) == 1 and isinstance(rest[0], type) and is_dataclass(rest[0]):
+        return rest[0], len(parts) > 1
+    return None, False
 
 
 def make(
@@ -28,20 +71,23 @@ def make(
 
     `also` are keys that the mapping may have and that are no fields.
     """
-    allowed = [*also, *(field.name for field in fields(component))]
+    keys = recipe_fields(component)
+    allowed = [*also, *(field.name for field in keys)]
     if not isinstance(value.data, dict):
-        sentence = f"must be a mapping of keys; got {shown(value)}; allowed: {', '.join(allowed)}"
+        sentence = (
+            f"must be a mapping of keys; got {_shown_as_text(value)}; allowed: {', '.join(allowed)}"
+        )
         faults.add(value.place, path, sentence)
         return None
     before = len(faults)
     unknown_keys(value, path, allowed, faults)
-    hints = _hints(component)
+    hints = type_hints(component)
     given: dict[str, Any] = {}
-    for field in fields(component):
+    for field in keys:
         if field.name in value.data:
             at = f"{path}.{field.name}"
             given[field.name] = convert(hints[field.name], value.data[field.name], at, faults)
-        elif field.default is MISSING and field.default_factory is MISSING:
+        elif is_required(field):
             faults.add(value.place, path, f"the key {field.name} is missing")
     if len(faults) > before:
         return None
@@ -61,8 +107,8 @@ def component(kind: str, value: Value, path: str, faults: Faults) -> Any:
         names = [entry.name for entry in registry.entries(kind)]
         example = value.data if value.data in names else names[0] if names else "name"
         known = ", ".join(names) or "none"
-        sentence = f"must be a mapping such as {{use: {example}}}; got {shown(value)}; use: {known}"
-        faults.add(value.place, path, sentence)
+        sentence = f"must be a mapping such as {{use: {example}}}; got {_shown_as_text(value)}"
+        faults.add(value.place, path, f"{sentence}; {kind}: {known}")
         return None
     if not isinstance(use.data, str):
         faults.add(use.place, f"{path}.use", f"must be a word; got {shown(use)}")
@@ -84,7 +130,7 @@ def components(kind: str, value: Value, path: str, faults: Faults) -> tuple[Any,
 
 def convert(hint: Any, value: Value, path: str, faults: Faults) -> Any:
     """The value as the annotated type, a dataclass within a dataclass included."""
-    inner, optional = _dataclass_in(hint)
+    inner, optional = dataclass_in(hint)
     if inner is not None and not (optional and value.data is None):
         return make(inner, value, path, faults)
     adapter = _adapter(hint)
@@ -117,6 +163,17 @@ def shown(value: Value) -> str:
     return text if len(text) <= 60 else f"{text[:57]}..."
 
 
+def _shown_as_text(value: Value) -> str:
+    """The value, and a hint where it is text but wasn't meant to be."""
+    said = shown(value)
+    if not isinstance(value.data, str):
+        return said
+    if re.match(r"\w+:[^\s/\\]", value.data):
+        return f"{said}, where a space is missing after the colon"
+    quoted = re.fullmatch(r"[-+]?\d+\.?\d*(e[-+]?\d+)?|true|false|null", value.data)
+    return f"{said}, which the quotes make text" if quoted else said
+
+
 def _strictly(adapter: TypeAdapter, data: Any) -> Any:
     # By way of JSON, where a list is a tuple's and a text a path's only form.
     return adapter.validate_json(json.dumps(data), strict=True)
@@ -137,7 +194,7 @@ def _explain(error: ValidationError, value: Value, path: str, faults: Faults) ->
             sentence = messages[0].removeprefix("Value error, ")
         else:
             sentence = "must be " + " or ".join(dict.fromkeys(words))
-        faults.add(place.place, at, f"{sentence}; got {shown(place)}")
+        faults.add(place.place, at, f"{sentence}; got {_shown_as_text(place)}")
 
 
 def _in_words(message: str) -> str:
@@ -172,23 +229,6 @@ def _sentence(error: Exception) -> str:
     return text if known and text else f"{type(error).__name__}: {text}"
 
 
-@functools.cache
-def _hints(component: type) -> dict[str, Any]:
-    return typing.get_type_hints(component, include_extras=True)
-
-
 @functools.lru_cache(maxsize=256)
 def _adapter(hint: Any) -> TypeAdapter:
     return TypeAdapter(hint)
-
-
-def _dataclass_in(hint: Any) -> tuple[type | None, bool]:
-    """The dataclass that `hint` is, and whether None may stand for it."""
-    if typing.get_origin(hint) is typing.Annotated:
-        hint = typing.get_args(hint)[0]
-    union = typing.get_origin(hint) in (types.UnionType, typing.Union)
-    parts = typing.get_args(hint) if union else (hint,)
-    rest = [part for part in parts if part is not type(None)]
-    if len(rest) == 1 and isinstance(rest[0], type) and is_dataclass(rest[0]):
-        return rest[0], len(parts) > 1
-    return None, False

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -59,9 +60,19 @@ class Faults(list[str]):
             self.append(line)
 
     def settle(self) -> None:
-        """Raise a RecipeError of all lines, if there are any."""
+        """Raise a RecipeError of all lines, if there are any, each file's from top to bottom."""
         if self:
-            raise RecipeError("\n".join(self))
+            raise RecipeError("\n".join(self._in_order()))
+
+    def _in_order(self) -> list[str]:
+        files: dict[str, int] = {}
+
+        def place(line: str) -> tuple[int, ...]:
+            at = re.match(r"(.*?):(\d+):(\d+): ", line)
+            file, *position = at.groups() if at else (line,)
+            return (files.setdefault(file, len(files)), *map(int, position))
+
+        return sorted(self, key=place)
 
 
 def merged(base: Value, change: Value) -> Value:
@@ -106,4 +117,7 @@ def put(base: Value, path: tuple[str, ...], change: Value) -> Value:
         inner = put(base.data[head], rest, change)
     else:
         inner = put(replace(change, data={}), rest, change)
-    return merged(base, replace(change, data={head: inner}, text=None))
+    outer = replace(change, data={head: inner}, text=None)
+    if isinstance(base.data, dict) and not _names_another(base, outer):
+        outer = replace(outer, place=base.place, key_place=base.key_place)
+    return merged(base, outer)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+from typing import TYPE_CHECKING, Any
 
 from rich.box import SIMPLE
 from rich.console import Console
@@ -20,12 +21,15 @@ from rich.progress import (
 from rich.table import Table
 from rich.text import Text
 
-from attnprobe.run.folder import FAILURES, SCORES
-from attnprobe.run.outcome import Outcome
-from attnprobe.run.results import Results, mean, number
+from attnprobe.run.folder import FAILURES, SCORES, SWEEP
+from attnprobe.run.outcome import Outcome, number
+from attnprobe.run.results import Results, mean
+
+if TYPE_CHECKING:
+    from attnprobe.run.sweep import Sweep
 
 SHOWN = 20
-"""Images, failures and cuts that are listed; of more, the first so many."""
+"""Images, points, failures and cuts that are listed; of more, the first so many."""
 
 
 class Rate(ProgressColumn):
@@ -76,6 +80,34 @@ def show(results: Results, console: Console) -> None:
         _say(console, f"overlays    {escape(str(folder.overlay('*').parent))}")
 
 
+def show_sweep(sweep: Sweep, console: Console) -> None:
+    """Print a row a point, those with scores by their mIoU, and where everything lies."""
+    rows = sweep.table().to_pylist()
+    scored = any(row["miou"] is not None for row in rows)
+    if scored:
+        rows.sort(key=lambda row: -1 if row["miou"] is None else row["miou"], reverse=True)
+    table = _plain_table("point")
+    columns = [("done", 0), ("failed", 0), ("segments", 1)]
+    columns += [("acc", 3), ("miou", 3)] if scored else []
+    for name, _ in columns:
+        title = {"acc": "ACC", "miou": "mIoU"}.get(name, name)
+        table.add_column(title, justify="right", no_wrap=True)
+    for row in rows[:SHOWN]:
+        table.add_row(escape(row["label"]), *(fixed(row[name], d) for name, d in columns))
+    console.print(table)
+    if len(rows) > SHOWN:
+        order = "best" if scored else "first"
+        _say(console, f"the {order} {SHOWN} of {len(rows)} points; all are in {SWEEP}")
+    console.print()
+    _say(console, f"sweep's folder  {escape(str(sweep.folder.path))}")
+
+
+def _plain_table(first: str, **options: Any) -> Table:
+    table = Table(box=SIMPLE, show_edge=False, padding=(0, 1, 0, 0), **options)
+    table.add_column(first, "mean", overflow="fold", min_width=5)
+    return table
+
+
 def _table(results: Results) -> Table:
     done = results.done
     means = results.summary()["mean"]
@@ -83,18 +115,18 @@ def _table(results: Results) -> Table:
     columns = [("segments", means["segments"], 1), ("seconds", seconds, 2)]
     if any(outcome.scores for outcome in done):
         columns += [("ACC", means["acc"], 3), ("mIoU", means["miou"], 3)]
-    table = Table(box=SIMPLE, show_edge=False, padding=(0, 1, 0, 0), show_footer=len(done) > 1)
-    table.add_column("image", "mean", overflow="fold", min_width=5)
+    table = _plain_table("image", show_footer=len(done) > 1)
     for name, value, digits in columns:
-        table.add_column(name, _fixed(value, digits), justify="right", no_wrap=True)
+        table.add_column(name, fixed(value, digits), justify="right", no_wrap=True)
     for o in done[:SHOWN]:
         acc, miou = (o.scores.acc, o.scores.miou) if o.scores else (None, None)
-        cells = [str(o.segments), _fixed(o.seconds, 2), _fixed(acc, 3), _fixed(miou, 3)]
+        cells = [str(o.segments), fixed(o.seconds, 2), fixed(acc, 3), fixed(miou, 3)]
         table.add_row(escape(o.image), *cells[: len(columns)])
     return table
 
 
-def _fixed(value: float | None, digits: int) -> str:
+def fixed(value: float | None, digits: int) -> str:
+    """A number as a cell of a table, a dash where there is none."""
     value = number(value)
     return "–" if value is None else f"{value:.{digits}f}"
 

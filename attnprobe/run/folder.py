@@ -1,57 +1,54 @@
-"""A run's folder: where each result lies, and that it can be written at all."""
+"""A run's folder: where each result lies, and whether a run may use it."""
 
 from __future__ import annotations
 
 import json
 import os
-import tempfile
+import re
 from collections.abc import Iterable
+from contextlib import suppress
 from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 from attnprobe.errors import RunError
 from attnprobe.files import write_whole
+from attnprobe.run.lock import Lock
 
 RECIPE = "recipe.yaml"
 ENVIRONMENT = "environment.json"
+IMAGES = "images.json"
+PROGRESS = "progress.jsonl"
 SCORES = "scores.parquet"
 SUMMARY = "summary.json"
 TIMINGS = "timings.json"
 FAILURES = "failures.jsonl"
+SWEEP = "sweep.parquet"
+POINTS = "points"
+LOCK = ".lock"
+
+_FOUND = (SCORES, SUMMARY, TIMINGS, FAILURES, PROGRESS)
+"""What a run finds, beside pictures; the other files say what it is."""
 
 
 class RunFolder:
-    """The folder of one run, made when the object is; nothing in it is touched before `clear`.
+    """The folder of a run, or of a sweep with a run's folder for each point.
+
+    As a context manager it is made and locked, so that two runs can't mix; at the end it is
+    unlocked, and removed if it was made for a run that came to nothing.
 
     Args:
-        path: the folder. It may be there if it is empty or holds an earlier run.
-
-    Raises:
-        RunError: it can't be made or written, or holds something that is no run.
+        path: the folder. It may exist if it is empty or holds a run or a sweep.
     """
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self._made = [p for p in (path, *path.parents) if not os.path.exists(p)]
-        try:
-            path.mkdir(parents=True, exist_ok=True)
-            with tempfile.TemporaryFile(dir=path):
-                pass
-            empty = not any(path.iterdir())
-        except FileExistsError:
-            raise RunError(f"{path}: a run needs a folder, and this is a file") from None
-        except OSError as error:
-            self.leave_if_empty()
-            raise RunError(f"{path}: can't be written: {error.strerror or error}") from error
-        if not empty and not all(
-            (path / name).is_file() for name in (RECIPE, ENVIRONMENT, SUMMARY)
-        ):
-            raise RunError(f"{path}: not empty and no earlier run; name a new folder with -o")
+        self._lock = Lock(path / LOCK)
+        self._made: list[Path] = []
 
     @classmethod
     def choose(cls, recipe_name: str, output: Path | None = None) -> RunFolder:
-        """`output` itself, or else a new folder `runs/<recipe>/<time>`."""
+        """`output` itself, or else `runs/<recipe>/<time>`, which no run has yet."""
         if output is not None:
             return cls(output)
         stem = Path("runs") / recipe_name / datetime.now().strftime("%Y-%m-%d_%H-%M-%S")
@@ -59,6 +56,80 @@ class RunFolder:
         while path.exists():
             path, number = stem.with_name(f"{stem.name}_{number}"), number + 1
         return cls(path)
+
+    @classmethod
+    def latest(cls, recipe_name: str) -> RunFolder:
+        """The newest folder under `runs/<recipe>`.
+
+        Raises:
+            RunError: there is none.
+        """
+        place = Path("runs") / recipe_name
+        found = [path for path in place.glob("*") if path.is_dir()]
+        if not found:
+            raise RunError(f"{place}: no run to resume; name its folder with -o, or leave --resume")
+        # By the time in the name, and among those of one second by their number.
+        return cls(max(found, key=lambda path: [(len(p), p) for p in re.split("_", path.name)]))
+
+    def __enter__(self) -> RunFolder:
+        """Make the folder if it isn't there, and lock it.
+
+        Raises:
+            RunError: it can't be written, holds something that is no run, or is locked.
+        """
+        path = self.path
+        self._made = [p for p in (path, *path.parents) if not os.path.exists(p)]
+        try:
+            path.mkdir(parents=True, exist_ok=True)
+            self._refuse_what_is_no_run()
+            free = self._lock.take()
+        except FileExistsError:
+            raise RunError(f"{path}: a run needs a folder, and this is a file") from None
+        except OSError as error:
+            self._leave_if_empty()
+            raise RunError(f"{path}: can't be written: {error.strerror or error}") from error
+        if not free:
+            raise RunError(f"{path}: another run is writing here; name another folder with -o")
+        self._remove_temporaries()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._lock.drop()
+        self._leave_if_empty()
+
+    def _refuse_what_is_no_run(self) -> None:
+        if not (self.is_run or self.is_sweep or self.is_unused):
+            raise RunError(f"{self.path}: not empty and no earlier run; name a new folder with -o")
+
+    def _remove_temporaries(self) -> None:
+        """Remove what a killed process was about to rename; under the lock nobody else is."""
+        for place in (self.path, *self._picture_folders):
+            for old in place.glob(".tmp-*"):
+                with suppress(OSError):
+                    old.unlink()
+
+    def _leave_if_empty(self) -> None:
+        for path in self._made:
+            try:
+                path.rmdir()
+            except OSError:
+                return
+
+    @property
+    def is_run(self) -> bool:
+        """Whether a run was started here."""
+        return (self.path / RECIPE).is_file() and (self.path / ENVIRONMENT).is_file()
+
+    @property
+    def is_sweep(self) -> bool:
+        """Whether a sweep was started here."""
+        return (self.path / SWEEP).is_file()
+
+    @property
+    def is_unused(self) -> bool:
+        """Whether nothing is here, or only what a run leaves that is killed as it starts."""
+        names = (path.name for path in self.path.glob("*"))
+        return all(n in (LOCK, ENVIRONMENT, IMAGES) or n.startswith(".tmp-") for n in names)
 
     def labels(self, image: str) -> Path:
         """Where an image's labels go."""
@@ -68,25 +139,45 @@ class RunFolder:
         """Where an image's overlay goes."""
         return self.path / "overlays" / f"{image}.png"
 
-    def clear(self) -> None:
-        """Remove what an earlier run left, by name and nothing else, and make the subfolders."""
+    def has_pictures(self, image: str) -> bool:
+        """Whether an image's labels and overlay are there."""
+        return self.labels(image).is_file() and self.overlay(image).is_file()
+
+    @property
+    def _picture_folders(self) -> tuple[Path, Path]:
+        return self.labels("").parent, self.overlay("").parent
+
+    def point(self, label: str) -> RunFolder:
+        """The folder of a sweep's point."""
+        return RunFolder(self.path / POINTS / label)
+
+    def make_subfolders(self) -> None:
+        """Make the folders of labels and overlays.
+
+        Raises:
+            RunError: the folder can't be written.
+        """
         try:
-            for place in (self.labels("*"), self.overlay("*")):
-                place.parent.mkdir(exist_ok=True)
-                for old in place.parent.glob(place.name):
-                    old.unlink()
-            for name in (ENVIRONMENT, SCORES, SUMMARY, TIMINGS, FAILURES):
-                (self.path / name).unlink(missing_ok=True)
+            for place in self._picture_folders:
+                place.mkdir(exist_ok=True)
         except OSError as error:
             raise RunError(f"{error.filename}: can't be written: {error.strerror}") from error
 
-    def leave_if_empty(self) -> None:
-        """Remove the folders made for a run that came to nothing."""
-        for path in self._made:
-            try:
-                path.rmdir()
-            except OSError:
-                return
+    def clear(self) -> None:
+        """Remove what an earlier run found, by name and nothing else.
+
+        Raises:
+            RunError: the folder can't be written.
+        """
+        try:
+            # Scores go first: a picture without its row is drawn again, a row is believed.
+            for name in _FOUND:
+                (self.path / name).unlink(missing_ok=True)
+            for place in self._picture_folders:
+                for old in place.glob("*.png"):
+                    old.unlink()
+        except OSError as error:
+            raise RunError(f"{error.filename}: can't be written: {error.strerror}") from error
 
     def write_json(self, name: str, data: Any) -> None:
         """Write a JSON file of the run."""
@@ -95,6 +186,23 @@ class RunFolder:
     def write_json_lines(self, name: str, rows: Iterable[dict[str, Any]]) -> None:
         """Write a JSON file with a line a row."""
         self._write(name, "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows))
+
+    def read_json(self, name: str, default: Any = None) -> Any:
+        """What a JSON file of the run holds, or the default if there is no such file.
+
+        Raises:
+            RunError: it can't be read.
+        """
+        path = self.path / name
+        try:
+            text = path.read_text(encoding="utf-8")
+            if path.suffix == ".jsonl":
+                return [json.loads(line) for line in text.split("\n") if line]
+            return json.loads(text)
+        except FileNotFoundError:
+            return default
+        except (OSError, ValueError) as error:
+            raise RunError(f"{path}: can't be read: {error}") from None
 
     def _write(self, name: str, text: str) -> None:
         with write_whole(self.path / name) as temporary:

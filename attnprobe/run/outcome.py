@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import math
 import time
 import traceback
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
 
 from attnprobe.errors import AttnProbeError
+from attnprobe.evaluate import Scores, image_scores
 from attnprobe.files import write_whole
 
 if TYPE_CHECKING:
     from attnprobe.data.base import Sample
-    from attnprobe.evaluate import Scores
     from attnprobe.pipeline import Pipeline
     from attnprobe.run.folder import RunFolder
 
@@ -23,7 +26,7 @@ class Outcome:
 
     Args:
         image: the sample's name.
-        where: its path or description.
+        where: its path or description; empty if it was read back from scores.parquet.
         seconds: from reading it to its last file.
         segments: how many were found; None if it failed.
         scores: against its truth, where it has one.
@@ -41,6 +44,49 @@ class Outcome:
     error: str | None = None
     trace: str | None = None
 
+    def row(self) -> dict[str, Any]:
+        """The image's row in scores.parquet, whose counts say all of its scores."""
+        scores = self.scores
+        counts = (scores.tp, scores.fp, scores.fn) if scores else (None, None, None)
+        tp, fp, fn = [None if part is None else part.tolist() for part in counts]
+        return {
+            "image": self.image,
+            "segments": self.segments,
+            "acc": number(scores.acc if scores else None),
+            "miou": number(scores.miou if scores else None),
+            "tp": tp,
+            "fp": fp,
+            "fn": fn,
+            "valid": scores.valid if scores else None,
+            "cut": self.cut,
+        }
+
+    def line(self) -> dict[str, Any]:
+        """All but the traceback, as the journal keeps it."""
+        return {
+            **self.row(),
+            "where": self.where,
+            "seconds": self.seconds,
+            "error": self.error,
+        }
+
+    @classmethod
+    def read(cls, row: dict[str, Any], where: str = "", seconds: float = math.nan) -> Outcome:
+        """The outcome of a row or a line; where and seconds are those of the line, if it is one."""
+        scores = None
+        if row.get("tp") is not None:
+            counts = np.array([row["tp"], row["fp"], row["fn"]], np.int64).reshape(3, -1)
+            scores = Scores.from_counts(counts, row["valid"])
+        return cls(
+            row["image"],
+            row.get("where", where),
+            row.get("seconds", seconds),
+            row["segments"],
+            scores,
+            row.get("cut"),
+            row.get("error"),
+        )
+
 
 def carry_image(pipeline: Pipeline, sample: Sample, folder: RunFolder) -> Outcome:
     """Segment one image, write its labels and overlay, score it.
@@ -50,8 +96,6 @@ def carry_image(pipeline: Pipeline, sample: Sample, folder: RunFolder) -> Outcom
     Raises:
         AttnProbeError: the run's folder can't be written, which would befall every image.
     """
-    from attnprobe.evaluate import image_scores
-
     start = time.perf_counter()
     try:
         image = sample.read()
@@ -81,6 +125,11 @@ def carry_image(pipeline: Pipeline, sample: Sample, folder: RunFolder) -> Outcom
         scores=scores,
         cut=view.cut,
     )
+
+
+def number(value: float | None) -> float | None:
+    """The number, or None where there is none (NaN)."""
+    return None if value is None or math.isnan(value) else float(value)
 
 
 def _sentence(error: Exception) -> str:

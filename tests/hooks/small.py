@@ -81,6 +81,9 @@ def eager(call) -> torch.Tensor:
         logits = torch.where(call.mask, logits, float("-inf"))
     elif call.mask is not None:
         logits = logits + call.mask.double()
+    if call.is_causal:
+        seen = torch.ones(logits.shape[-2:], dtype=torch.bool).tril()
+        logits = torch.where(seen, logits, float("-inf"))
     return logits.softmax(-1).nan_to_num(0.0)
 
 

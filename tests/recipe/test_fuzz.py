@@ -8,7 +8,9 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from attnprobe.errors import RecipeError
-from attnprobe.recipe import Recipe, load_recipe
+from attnprobe.recipe import Recipe, load_points
+from attnprobe.recipe.reader import to_yaml
+from attnprobe.recipe.show import show
 from tests.recipe.conftest import RECIPE, SECTIONS
 
 PIECES = [
@@ -16,6 +18,7 @@ PIECES = [
     "|", ">", "'", '"', "%", "---", "...", "?", "<<: ", "~", "null", "true", "0x", ".nan", "-.inf",
     "1e999", "9" * 5000, "2024-13-45", "\x00", "\ufeff", "\u2028", "é", "\U0001f600", '"\\ud800"',
     "use: ", "name: ", "extends: trial.yaml\n", "model: {preset: [tiny]}\n", "images: 3\n",
+    "sweep: {grid: {seed: [1, 2]}}\n", "sweep:\n  zip:\n    group.anchors: [1, 2]\n", "- [",
 ]  # fmt: skip
 
 edits = st.lists(
@@ -33,10 +36,10 @@ def path(tmp_path_factory):
 def load(path: Path, content: bytes, *overrides: str) -> None:
     path.write_bytes(content)
     with contextlib.suppress(RecipeError):
-        recipe = load_recipe(path, overrides)
-        assert isinstance(recipe, Recipe)
-        recipe.save(path)
-        assert load_recipe(path).name == recipe.name
+        points = load_points(path, overrides)
+        assert all(isinstance(point.recipe, Recipe) for point in points)
+        path.write_text(show(path, overrides), encoding="utf-8")
+        assert [point.label for point in load_points(path)] == [point.label for point in points]
 
 
 @given(edits=edits)
@@ -55,8 +58,9 @@ def test_any_bytes(path, content):
 
 
 keys = st.sampled_from(
-    [*SECTIONS, "extends", "use", "preset", "repo", "size", "timesteps", "layers", "thresholds"]
+    [*SECTIONS, "extends", "sweep", "use", "preset", "repo", "size", "timesteps", "layers"]
 )
+dotted = st.lists(keys | st.sampled_from(["0", "1", "²"]), min_size=1, max_size=3).map(".".join)
 values = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | keys | st.sampled_from(PIECES),
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(keys, inner, max_size=4),
@@ -64,11 +68,16 @@ values = st.recursive(
 )
 
 
+@given(kind=st.sampled_from(["grid", "zip"]), axes=st.dictionaries(dotted, values, max_size=3))
+@settings(deadline=None, max_examples=200)
+def test_any_sweep(path, kind, axes):
+    with contextlib.suppress(UnicodeEncodeError):
+        load(path, (RECIPE + to_yaml({"sweep": {kind: axes}})).encode())
+
+
 @given(path_=st.lists(keys | st.sampled_from(["0", "1", "-1", "٣"]), max_size=4), value=values)
 @example(path_=["images", "²"], value=1)
 @settings(deadline=None, max_examples=200)
 def test_any_override(path, path_, value):
-    from attnprobe.recipe.reader import to_yaml
-
     with contextlib.suppress(UnicodeEncodeError):
         load(path, RECIPE.encode(), f"{'.'.join(path_)}={to_yaml(value)}")

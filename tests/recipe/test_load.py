@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from attnprobe.errors import RecipeError
-from attnprobe.recipe import load_recipe
+from attnprobe.recipe import load_points, load_recipe
 from attnprobe.recipe.shipped import first_comment, shipped
 from tests.recipe.conftest import RECIPE
 
@@ -13,7 +13,7 @@ from tests.recipe.conftest import RECIPE
 def test_all_shipped_recipes_load_and_say_what_they_are():
     assert {"diffseg", "diffseg-320", "diffseg-512"} <= set(shipped())
     for name, path in shipped().items():
-        assert load_recipe(path).name == name
+        assert load_points(path)[0].recipe.name == name
         assert first_comment(path).endswith((".", ":"))
 
 

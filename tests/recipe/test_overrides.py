@@ -69,3 +69,8 @@ def test_another_component_starts_without_the_old_one_s_keys(write, faults):
     assert (recipe.model.preset, recipe.model.repo) == (None, "org/name")
     kept = load_recipe(write(), ["images={use: scenes, start: 5}"]).sources[0]
     assert (kept.count, kept.start) == (3, 5)
+
+
+def test_a_change_leaves_the_place_of_what_it_doesn_t_change(faults):
+    text = RECIPE.replace("group:", "# group:")
+    assert faults(text, "seed=1")[0].startswith("trial.yaml:1:1: the key group is missing")

@@ -51,7 +51,9 @@ def test_a_resolved_recipe_has_every_key_and_default(write):
     assert resolved["images"] == {
         "use": "scenes", "split": "test", "count": 3, "start": 0, "style": "as-is",
     }  # fmt: skip
-    assert resolved["probe"]["layers"] == {"kind": "self", "names": []}
+    assert resolved["probe"]["layers"] == {
+        "kind": "self", "names": [], "block": None, "grid": None, "index": [],
+    }  # fmt: skip
     assert resolved["group"]["thresholds"] == [0.9, 0.8]
     assert resolved["evaluate"] == {"match": "per-image"}
 

@@ -8,7 +8,7 @@ from attnprobe.recipe import load_recipe
 from attnprobe.registry import grouper
 from tests.recipe.conftest import RECIPE
 
-KEYS = "name, model, images, probe, aggregate, group, refine, evaluate, seed, extends"
+KEYS = "name, model, images, probe, aggregate, group, refine, evaluate, seed, extends, sweep"
 
 
 def changed(old, new):
@@ -28,14 +28,17 @@ def test_an_unknown_key_is_told_with_its_place_and_the_nearest(faults, place):
     ("old", "new", "path", "sentence"),
     [
         ("anchors: 16", "anchors: '16'", "group.anchors", 'must be a whole number; got "16"'),
+        ("anchors: 16", "anchors: '16'", "group.anchors", '"16", which the quotes make text'),
+        ("{preset: tiny}", "preset:tiny", "model", '"preset:tiny", where a space is missing after'),
         ("anchors: 16", "anchors: 16.5", "group.anchors", "must be a whole number; got 16.5"),
         ("anchors: 16", "anchors: true", "group.anchors", "must be a whole number; got true"),
         ("anchors: 16", "anchors: 0", "group.anchors", "must be greater than or equal to 1; got 0"),
         ("anchors: 16", "anchors: ~", "group.anchors", "must be a whole number; got nothing"),
         ("[0.9, 0.8]", "0.9", "group.thresholds", "must be a list; got 0.9"),
         ("[0.9, 0.8]", "[]", "group.thresholds", "should have at least 1 item"),
-        ("kind: self", "kind: sefl", "probe.layers.kind", "must be 'self' or 'cross'; got"),
+        ("kind: self", "kind: sefl", "probe.layers.kind", "must be 'self', 'cross', 'joint' or"),
         ("{kind: self}", "self", "probe.layers", "must be a mapping of keys; got \"self\""),
+        ("kind: self", "where: ~", "probe.layers.where", "unknown key; allowed: kind, names, b"),
         ("size: 128", "size: 128, noise: 1", "probe.noise", "must be true or false; got 1"),
         ("seed: 7", "seed: -1", "seed", "must be greater than or equal to 0; got -1"),
         ("seed: 7", "seed: 4294967296", "seed", "must be less than 4294967296"),
@@ -70,15 +73,17 @@ def test_a_value_s_fault_points_at_the_value(faults, place):
 def test_all_faults_are_told_at_once(faults, place):
     text = changed("anchors: 16", "anchors: many").replace("size: 128", "szie: 128")
     text = text.replace("seed: 7", "seed: x\nseed: 8\nmore: 1")
-    starts = [place(text, "seed: 8"), place(text, "more")]
-    starts += [place(text, word) for word in ("szie", "many")] + [place(text, "x\nseed")]
+    starts = [place(text, word) for word in ("szie", "many", "x\nseed", "seed: 8", "more")]
     assert [line.partition(": ")[0] for line in faults(text)] == starts
 
 
 def test_a_missing_key_is_told_with_an_example(faults):
     text = changed("group:", "seed:").replace("seed: 7\n", "")
     lines = faults(text)
-    assert any("the key group is missing; such as group: {use: diffseg}" in line for line in lines)
+    assert any(
+        "the key group is missing; add, for example, group: {use: diffseg}" in line
+        for line in lines
+    )
 
 
 def test_plug_ins_are_checked_like_ours(faults, write):

@@ -1,18 +1,22 @@
 """A pipeline that needs no model: each token looks at those of like brightness."""
 
+import os
 from dataclasses import dataclass, replace
+from unittest import mock
 
 import numpy as np
 import pytest
 import torch
 from PIL import Image
 
+from attnprobe.cli import main
 from attnprobe.fields import AttentionField
 from attnprobe.models.fit import fit_view
 from attnprobe.pipeline import Pipeline
 from attnprobe.recipe import load_recipe
 from attnprobe.run.carry import Run
 from attnprobe.run.folder import RunFolder
+from attnprobe.run.resume import earlier_run
 
 GRID = 16
 
@@ -48,7 +52,7 @@ class Brightness:
 def run(tmp_path):
     """Carry a recipe, changed by overrides, over its images; the finished or stopped run."""
 
-    def run(*overrides, fit="resize", output=tmp_path / "run", samples=None):
+    def run(*overrides, fit="resize", output=tmp_path / "run", samples=None, resume=False):
         recipe = load_recipe("diffseg", ["images={use: scenes, count: 3}", *overrides])
         pipeline = Pipeline(
             model=NoModel(),
@@ -58,6 +62,42 @@ def run(tmp_path):
             seed=recipe.seed,
         )
         samples = recipe.samples() if samples is None else samples
-        return Run(recipe, samples, pipeline, RunFolder.choose(recipe.name, output))
+        folder = RunFolder(output)
+        output.mkdir(parents=True, exist_ok=True)
+        earlier = earlier_run(folder, recipe, samples) if resume else None
+        return Run(recipe, samples, pipeline, folder, earlier)
 
     return run
+
+
+def contents(folder):
+    """Every file below a folder with its bytes."""
+    files = [path for path in folder.rglob("*") if path.is_file()]
+    return {str(path.relative_to(folder)): path.read_bytes() for path in files}
+
+
+APART = {"timings.json", "environment.json"}
+"""Files in which equal runs may differ, for they hold times and what was there at the time."""
+
+
+def assert_equal_runs(one, other):
+    """Two runs have the same files, and but for times the same bytes."""
+    first, second = contents(one), contents(other)
+    assert first.keys() == second.keys()
+    different = {name for name in first if first[name] != second[name]}
+    assert {name for name in different if name.rpartition("/")[2] not in APART} == set()
+
+
+@pytest.fixture
+def attnprobe(tmp_path, monkeypatch, capsys):
+    """Run the command line in an empty folder; exit status, output, errors."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("ATTNPROBE_CACHE", str(tmp_path / "cache"))
+
+    def attnprobe(*arguments):
+        with mock.patch.dict(os.environ), pytest.raises(SystemExit) as end:
+            main([str(argument) for argument in arguments])
+        captured = capsys.readouterr()
+        return end.value.code or 0, captured.out, captured.err
+
+    return attnprobe

@@ -11,11 +11,13 @@ from attnprobe.data.scenes import Scenes
 from attnprobe.errors import AttnProbeError
 from attnprobe.evaluate import image_scores
 from attnprobe.recipe import load_recipe
+from attnprobe.run.results import Results
 from attnprobe.view.labels import load_labels
+from tests.run.conftest import assert_equal_runs, contents
 
 
 def files(folder):
-    return sorted(str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file())
+    return sorted(contents(folder))
 
 
 @pytest.fixture
@@ -36,8 +38,10 @@ def test_a_run_s_folder_holds_what_was_found(run):
     names = [outcome.image for outcome in done]
     folder = done.folder.path
     pictures = [f"{kind}/{name}.png" for kind in ("labels", "overlays") for name in names]
-    records = ["environment.json", "failures.jsonl", "recipe.yaml", "scores.parquet"]
-    assert files(folder) == sorted([*pictures, *records, "summary.json", "timings.json"])
+    records = ["environment.json", "failures.jsonl", "images.json", "recipe.yaml"]
+    records += ["scores.parquet", "summary.json", "timings.json"]
+    assert files(folder) == sorted([*pictures, *records])
+    assert json.loads((folder / "images.json").read_text()) == names
     assert load_recipe(folder / "recipe.yaml") == load_recipe(
         "diffseg", ["images={use: scenes, count: 3}"]
     )
@@ -61,6 +65,8 @@ def test_scores_are_those_of_the_labels_on_disk(run):
         segments = len(np.unique(labels))
         assert row == {
             "image": sample.name, "segments": segments, "acc": expected.acc, "miou": expected.miou,
+            "tp": expected.tp.tolist(), "fp": expected.fp.tolist(), "fn": expected.fn.tolist(),
+            "valid": 128 * 128, "cut": None,
         }  # fmt: skip
         assert outcome.segments == segments
         right, valid = right + expected.tp.sum(), valid + expected.valid
@@ -136,25 +142,19 @@ def test_the_truth_is_cropped_as_the_image_is(run):
 def test_equal_runs_give_equal_files_but_for_their_times(run, tmp_path):
     first, second = (run(output=tmp_path / name) for name in ("first", "second"))
     assert len(list(first)) == len(list(second)) == 3
-    names = files(first.folder.path)
-    assert files(second.folder.path) == names
-    for name in names:
-        if name != "timings.json":
-            assert (first.folder.path / name).read_bytes() == (
-                second.folder.path / name
-            ).read_bytes(), name
+    assert_equal_runs(first.folder.path, second.folder.path)
 
 
 def test_what_is_done_is_on_disk_before_the_next_image(run):
-    done = run()
-    assert parquet.read_table(done.folder.path / "scores.parquet").num_rows == 0
-    for count, outcome in enumerate(done, start=1):
-        rows = parquet.read_table(done.folder.path / "scores.parquet").to_pylist()
-        assert len(rows) == count
-        assert rows[-1]["image"] == outcome.image
-        assert done.folder.labels(outcome.image).is_file()
-        timings = json.loads((done.folder.path / "timings.json").read_text())
-        assert timings[outcome.image] == pytest.approx(outcome.seconds, abs=1e-3)
+    started = run()
+    assert Results.load(started.folder).done == []
+    for count, outcome in enumerate(started, start=1):
+        found = Results.load(started.folder)
+        assert len(found.done) == count
+        assert found.done[-1].row() == outcome.row()
+        assert found.done[-1].seconds == outcome.seconds
+        assert started.folder.labels(outcome.image).is_file()
+    assert not (started.folder.path / "progress.jsonl").exists()
 
 
 def test_an_interrupted_run_keeps_what_is_done(run):
@@ -172,7 +172,7 @@ def test_an_interrupted_run_keeps_what_is_done(run):
     assert json.loads((folder / "summary.json").read_text())["done"] == 1
 
 
-def test_a_full_disk_stops_the_run(run):
+def test_a_folder_that_goes_away_stops_the_run(run):
     started = run()
     outcomes = iter(started)
     next(outcomes)

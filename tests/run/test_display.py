@@ -21,8 +21,8 @@ def shown(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
 
     def shown(*outcomes, width=80):
-        results = Results(RunFolder(Path("runs/trial/now")), "trial", len(outcomes))
-        results.outcomes.extend(outcomes)
+        results = Results(RunFolder(Path("runs/trial/now")), "trial", [o.image for o in outcomes])
+        results.take(outcomes)
         file = io.StringIO()
         show(results, Console(width=width, file=file))
         return file.getvalue()

@@ -1,0 +1,121 @@
+"""What can be known of a run before it: its data, its model, the memory of its maps."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from attnprobe.errors import AttnProbeError
+
+if TYPE_CHECKING:
+    from attnprobe.models import ModelSpec
+    from attnprobe.recipe import Recipe
+    from attnprobe.recipe.sweep import Point
+
+
+@dataclass(frozen=True)
+class Check:
+    """One thing that was looked at.
+
+    Args:
+        what: its name.
+        found: what was found, or what is wrong, in a sentence.
+        passed: whether a run could go on from there.
+    """
+
+    what: str
+    found: str
+    passed: bool = True
+
+
+def dry_run(points: Sequence[Point]) -> list[Check]:
+    """Look at what a run, or a sweep, needs; nothing is computed, downloaded or written.
+
+    The configs of a model on the hub are the exception: a few kilobytes that Hugging Face keeps.
+    """
+    recipe = points[0].recipe
+    checks = [Check("recipe", recipe.name if len(points) == 1 else f"{recipe.name}, a sweep")]
+    if points[0].label:
+        checks.append(Check("points", str(len(points))))
+    checks += [_source(source) for source in recipe.sources]
+    models = {point.recipe.model: point.recipe for point in points}
+    for each in models.values():
+        checks += [_model(each.model), _maps(each)]
+    return checks
+
+
+def show_checks(checks: Sequence[Check]) -> None:
+    """Print a line a check; those that failed are marked."""
+    for check in checks:
+        print(f"{'ok' if check.passed else 'fails':7}{check.what:8}{check.found}")
+
+
+def _source(source: Any) -> Check:
+    """How many images a source has, and whether the first opens."""
+    try:
+        samples = source()
+        first = samples[0].read()
+        truth = samples[0].truth()
+    except AttnProbeError as error:
+        return Check("images", str(error), False)
+    what = f"{len(samples)} from {type(source).__name__.lower()}"
+    size = f"the first is {first.width}×{first.height}"
+    return Check("images", f"{what}; {size}, {'without' if truth is None else 'with'} truth")
+
+
+def _model(spec: ModelSpec) -> Check:
+    """Whether the weights can be had, and where from."""
+    from attnprobe.models.hub import locate
+
+    name = spec.preset or spec.repo or ""
+    try:
+        found = locate(_repo(spec), spec.revision)
+    except AttnProbeError as error:
+        return Check("model", f"{name}: {error}", False)
+    if found.revision is None:
+        return Check("model", f"{name}: in {found.repo}")
+    place = "in the local cache" if found.local_only else "on the hub"
+    return Check("model", f"{name}: {place}, revision {found.revision[:12]}")
+
+
+def _maps(recipe: Recipe) -> Check:
+    """The layers that would be watched, and bytes of the maps of one image."""
+    from attnprobe.hooks.layers import attention_layers
+    from attnprobe.hooks.plan import plan, said
+    from attnprobe.models.skeleton import example_inputs, skeleton
+
+    spec, probe = recipe.model, recipe.probe
+    try:
+        denoiser = skeleton(spec.preset or spec.repo or "")
+        chosen = probe.layers.select(attention_layers(denoiser))
+        inputs = example_inputs(denoiser)
+        if inputs is None:
+            return Check("maps", f"{len(chosen)} layers; their size isn't known for this model")
+        scale = _pixels_a_latent(spec)
+        side = (probe.size or denoiser.config.sample_size * scale) // scale
+        sample = inputs["sample"]
+        inputs["sample"] = sample.new_empty(*sample.shape[:2], side, side)
+        total = plan(denoiser, inputs, probe.layers).total
+    except AttnProbeError as error:
+        return Check("maps", str(error), False)
+    return Check("maps", f"{len(chosen)} layers, {said(total)} an image at {side * scale} px")
+
+
+def _repo(spec: ModelSpec) -> str:
+    from attnprobe.models.presets import PRESETS
+
+    return PRESETS[spec.preset].repo if spec.preset else spec.repo or ""
+
+
+def _pixels_a_latent(spec: ModelSpec) -> int:
+    """Pixels of a picture for one of its latent, along a side: told by the VAE's config if it is
+    at hand, and 8 otherwise, as in all of Stable Diffusion."""
+    config = Path(_repo(spec)).expanduser() / "vae" / "config.json"
+    try:
+        blocks = json.loads(config.read_text(encoding="utf-8"))["block_out_channels"]
+    except (OSError, ValueError, KeyError):
+        return 8
+    return 2 ** (len(blocks) - 1)

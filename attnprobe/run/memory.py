@@ -1,0 +1,57 @@
+"""Pictures that are read once though many runs want them, as long as memory is to spare."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from attnprobe.data.base import Sample
+
+MOST = 1 << 29
+"""Bytes of pictures and truths that are kept."""
+
+
+def read_once(samples: Sequence[Sample], most: int = MOST) -> list[Sample]:
+    """The samples, those that are read first kept in memory, up to so many bytes of them.
+
+    The points of a sweep share their images; decoding (or drawing) these anew for each point can
+    take as long as grouping them.
+    """
+    room = _Room(most)
+    return [
+        replace(sample, read=_Kept(sample.read, room), truth=_Kept(sample.truth, room))
+        for sample in samples
+    ]
+
+
+@dataclass
+class _Room:
+    left: int
+
+
+class _Kept:
+    """A function without arguments whose result is kept if there is room for it."""
+
+    def __init__(self, read: Callable[[], Any], room: _Room) -> None:
+        self._read: Callable[[], Any] = read
+        self._room = room
+        self._kept: Any = None
+
+    def __call__(self) -> Any:
+        if self._kept is not None:
+            return self._kept
+        result = self._read()
+        size = _bytes(result)
+        if size <= self._room.left:
+            self._room.left -= size
+            self._kept = result
+        return result
+
+
+def _bytes(result: Any) -> int:
+    """Bytes of an array or a picture in RGB; none of no truth."""
+    if result is None:
+        return 0
+    return result.nbytes if hasattr(result, "nbytes") else 3 * result.width * result.height

@@ -1,0 +1,131 @@
+"""A sweep: the runs of its points one after the other, and a row a point about how they went."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+import pyarrow as pa
+from pyarrow import parquet
+
+from attnprobe.errors import RunError
+from attnprobe.files import write_whole
+from attnprobe.run.folder import RECIPE, SUMMARY, SWEEP, RunFolder
+
+if TYPE_CHECKING:
+    from attnprobe.pipeline import Pipeline
+    from attnprobe.recipe import Recipe
+    from attnprobe.recipe.sweep import Point
+
+
+class Sweep:
+    """The points of a sweep and the folder that holds a run for each.
+
+    Args:
+        points: as `load_points` lists them.
+        folder: where everything goes, held locked by the caller.
+
+    Raises:
+        RunError: the folder holds a run, or a sweep over other points.
+    """
+
+    def __init__(self, points: Sequence[Point], folder: RunFolder) -> None:
+        self.points = points
+        self.folder = folder
+        if folder.is_run:
+            raise RunError(f"{folder.path}: holds a single run, and this recipe is a sweep")
+        if folder.is_sweep:
+            self._refuse_other_points()
+
+    def write(self) -> None:
+        """Write sweep.parquet as its points stand.
+
+        Raises:
+            AttnProbeError: the folder can't be written, or a point's summary can't be read.
+        """
+        with write_whole(self.folder.path / SWEEP) as temporary:
+            parquet.write_table(self.table(), temporary)
+
+    def table(self) -> pa.Table:
+        """A row a point: label, each swept value as JSON, counts, and means over its images."""
+        columns = [
+            ("label", pa.string()),
+            *((key, pa.string()) for key in self.points[0].values),
+            ("done", pa.int64()),
+            ("failed", pa.int64()),
+            ("acc", pa.float64()),
+            ("miou", pa.float64()),
+            ("segments", pa.float64()),
+        ]
+        return pa.Table.from_pylist([self._row(point) for point in self.points], pa.schema(columns))
+
+    def _row(self, point: Point) -> dict[str, Any]:
+        summary = self.folder.point(point.label).read_json(SUMMARY, {})
+        counts = {name: summary.get(name, 0) for name in ("done", "failed")}
+        return {**_said(point), **counts, **summary.get("mean", {})}
+
+    def _refuse_other_points(self) -> None:
+        path = self.folder.path / SWEEP
+        try:
+            rows = parquet.read_table(path).to_pylist()
+        except (OSError, pa.ArrowException) as error:
+            raise RunError(f"{path}: can't be read: {error}") from None
+        found = {row["label"]: row for row in rows}
+        wanted = {point.label: _said(point) for point in self.points}
+        lines = [f"  - {label}" for label in found if label not in wanted]
+        lines += [f"  + {label}" for label in wanted if label not in found]
+        lines += [
+            f"  {label}: other values"
+            for label, said in wanted.items()
+            if label in found and any(found[label].get(key) != said[key] for key in said)
+        ]
+        if lines:
+            head = f"{self.folder.path}: holds a sweep over other points, and only the same go on:"
+            raise RunError("\n".join([head, *lines]))
+
+
+def pipeline_for(recipe: Recipe, last: Recipe, pipeline: Pipeline) -> Pipeline:
+    """The pipeline of a point's recipe, with the model of the last one if it is the same.
+
+    Raises:
+        ModelError: another model can't be had.
+        CaptureError: the model has none of the layers that the probe wants.
+    """
+    from attnprobe.hooks import attention_layers
+
+    if recipe.model != last.model:
+        return replace(recipe.build(), cache=pipeline.cache)
+    recipe.probe.layers.select(attention_layers(pipeline.model.denoiser))
+    return replace(
+        pipeline,
+        probe=recipe.probe,
+        aggregate=recipe.aggregate,
+        group=recipe.group,
+        refine=recipe.refine,
+        seed=recipe.seed,
+    )
+
+
+def runs_of(folder: RunFolder) -> list[RunFolder]:
+    """The run in a folder, or those of its sweep's points, in order.
+
+    Raises:
+        RunError: it holds neither.
+    """
+    if folder.is_run:
+        return [folder]
+    if not folder.is_sweep:
+        missing = (
+            "no such folder" if not folder.path.is_dir() else f"no run, for no {RECIPE} is in it"
+        )
+        raise RunError(f"{folder.path}: {missing}")
+    labels = parquet.read_table(folder.path / SWEEP, columns=["label"])["label"].to_pylist()
+    return [run for run in map(folder.point, labels) if run.is_run]
+
+
+def _said(point: Point) -> dict[str, str]:
+    """A point's label and values as sweep.parquet has them."""
+    values = {key: json.dumps(value, ensure_ascii=False) for key, value in point.values.items()}
+    return {"label": point.label, **values}
