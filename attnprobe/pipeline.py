@@ -73,7 +73,7 @@ class Pipeline:
         seen = None if truth is None else view.crop(truth)
         segmentation = self.group(field, rng=rng, truth=seen)
         for refine in self.refine:
-            segmentation = refine(segmentation, field, rng=rng)
+            segmentation = refine(segmentation, field, rng=rng, image=picture.crop(view.box))
         return segmentation.resized(view.box_size)
 
 

@@ -36,6 +36,9 @@ class Folder:
     files and those without a picture's suffix are passed over. The order is the natural one, 2.jpg
     before 10.jpg. As much of a path as exists is taken literally, so that brackets in a file's
     name make no pattern. Relative paths start at the working directory, ~ is the home directory.
+
+    Args:
+        path: a file, pattern or folder, or a list of these.
     """
 
     path: PathText | Annotated[tuple[PathText, ...], MinLen(1)]

@@ -173,7 +173,14 @@ def _smear(dice: Dice, image: Array) -> Array:
 @source("scenes")
 @dataclass(frozen=True)
 class Scenes:
-    """Procedural scenes with exact truth, drawn on the spot."""
+    """Procedural scenes with exact truth, drawn on the spot.
+
+    Args:
+        split: ``train``, which `tiny` has seen, ``validation`` or ``test``; none shares a scene.
+        count: how many.
+        start: number of the first.
+        style: ``as-is``, or redrawn as a ``sketch`` or in ``paint``; the truth stays the same.
+    """
 
     split: Split = "test"
     count: Annotated[int, Ge(1)] = 8

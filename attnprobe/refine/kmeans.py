@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -10,6 +11,9 @@ import torch
 from attnprobe.fields import AttentionField, Segmentation
 from attnprobe.group.lloyd import kmeans_means
 from attnprobe.registry import refiner
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
 
 
 @refiner("kmeans")
@@ -26,6 +30,7 @@ class KMeansRefiner:
         field: AttentionField,
         *,
         rng: np.random.Generator | None = None,
+        image: Image | None = None,
     ) -> Segmentation:
         """Segment anew on the field's grid."""
         labels = segmentation.resized(field.grid).labels.ravel()

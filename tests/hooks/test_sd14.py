@@ -31,4 +31,4 @@ def test_sixteen_layers_on_their_grids(report):
 
 
 def test_peak_memory_over_the_plain_pass(report):
-    assert report["over_plain"] <= 250e6
+    assert report["over_plain"] <= 200e6
