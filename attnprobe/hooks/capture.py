@@ -59,6 +59,9 @@ class Capture:
     def _check_budget(self, arguments: dict[str, Any]) -> None:
         check_budget(self._hooks, arguments, self._recording, self._handle.selection)
 
+    def __repr__(self) -> str:
+        return f"Capture of {self.records!r}"
+
     @property
     def records(self) -> Records:
         """All that was kept, a mapping from layer names."""

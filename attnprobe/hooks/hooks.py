@@ -306,7 +306,7 @@ class AttentionHooks:
     def _on_grid(self, handle: Handle, call: AttentionCall) -> bool:
         wanted = handle.selection.wants_grid(call.query_grid)
         if not wanted:
-            handle.ledger.passed.add(call.layer.name)
+            handle.ledger.passed[call.layer.name] = call.query_grid
         return wanted
 
     def _why(self, layer: Layer, steps: set[int]) -> str:

@@ -6,7 +6,7 @@ import fnmatch
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar
 
 from pydantic.json_schema import SkipJsonSchema
 
@@ -15,6 +15,8 @@ from attnprobe.registry import checked, did_you_mean
 
 if TYPE_CHECKING:
     from torch import nn
+
+T = TypeVar("T")
 
 Kind = Literal["self", "cross", "joint", "temporal"]
 Block = Literal["down", "mid", "up", "single", "double"]
@@ -59,10 +61,10 @@ class Layers:
     """
 
     kind: Kind | None = None
-    names: tuple[str, ...] = ()
+    names: str | tuple[str, ...] = ()
     block: Block | None = None
     grid: tuple[int, int] | None = None
-    index: tuple[int, ...] = ()
+    index: int | tuple[int, ...] = ()
     where: Annotated[Callable[[Layer], bool] | None, SkipJsonSchema()] = None
 
     def select(self, layers: list[Layer]) -> list[Layer]:
@@ -71,12 +73,12 @@ class Layers:
         Raises:
             CaptureError: a pattern fits no layer, an index is too large, or nothing is left.
         """
-        for pattern in self.names:
+        for pattern in _each(self.names):
             if not any(_fits(layer.name, pattern) for layer in layers):
                 known = [layer.name for layer in layers]
                 raise CaptureError(f"no layer is called {pattern!r}{did_you_mean(pattern, known)}")
         count = len(layers)
-        for index in self.index:
+        for index in _each(self.index):
             if not -count <= index < count:
                 raise CaptureError(
                     f"Layers.index: the model has {count} attention layers, so an index must be "
@@ -104,10 +106,14 @@ class Layers:
         return (
             self.kind in (None, layer.kind)
             and self.block in (None, layer.block)
-            and (not self.names or any(_fits(layer.name, pattern) for pattern in self.names))
-            and (not self.index or layer.index in {i % count for i in self.index})
+            and (self.names == () or any(_fits(layer.name, p) for p in _each(self.names)))
+            and (self.index == () or layer.index in {i % count for i in _each(self.index)})
             and (self.where is None or bool(self.where(layer)))
         )
+
+
+def _each(given: T | tuple[T, ...]) -> tuple[T, ...]:
+    return given if isinstance(given, tuple) else (given,)
 
 
 def _fits(name: str, pattern: str) -> bool:

@@ -10,6 +10,7 @@ from torch import nn
 
 from attnprobe.errors import CaptureError
 from attnprobe.hooks.layers import Layer
+from attnprobe.hooks.tokens import Grid3
 
 Reason = Callable[[Layer, set[int]], str]
 """Why a layer was not observed at those steps."""
@@ -23,13 +24,13 @@ class Ledger:
         expected: the layers chosen.
         seen: name -> steps at which a call was told.
         steps: steps at which calls were wanted.
-        passed: name -> calls that were told of but lay on another grid than the one chosen.
+        passed: name -> grid of a layer that was told of but lay on another than the one chosen.
     """
 
     expected: list[Layer]
     seen: dict[str, set[int]] = field(default_factory=dict)
     steps: set[int] = field(default_factory=set)
-    passed: set[str] = field(default_factory=set)
+    passed: dict[str, Grid3 | None] = field(default_factory=dict)
 
     def note(self, layer: Layer, step: int) -> None:
         """A call of the layer was told at that step."""
@@ -78,7 +79,16 @@ class Ledger:
                 "Choose other layers, or allow it with missing='ignore'"
             )
         if not self.seen and self.passed:
-            raise CaptureError("no layer ran on the grid that was chosen")
+            grids = dict.fromkeys(_said(grid) for grid in self.passed.values())
+            raise CaptureError(
+                f"no layer ran on the grid that was chosen; their grids were {', '.join(grids)}"
+            )
+
+
+def _said(grid: Grid3 | None) -> str:
+    if grid is None:
+        return "unknown"
+    return "×".join(map(str, grid if grid[0] > 1 else grid[1:]))
 
 
 def why_unseen(module: nn.Module | None, layer: Layer, steps: set[int], ran: set[int]) -> str:

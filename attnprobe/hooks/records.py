@@ -90,7 +90,7 @@ class Record:
         }
 
 
-@dataclass(eq=False)
+@dataclass(eq=False, repr=False)
 class Records(Mapping[str, Any]):
     """All records of a capture, by layer name and in the model's order.
 
@@ -105,6 +105,10 @@ class Records(Mapping[str, Any]):
     keep: Recorder | None
     over_steps: str
     model: str
+
+    def __repr__(self) -> str:
+        over = "mean over steps" if self.over_steps == "mean" else "each step"
+        return f"Records({len(self)} layers of {self.model}, {self.keep!r}, {over})"
 
     def __getitem__(self, name: str) -> Any:
         """What was kept of that layer, a tensor or a dict of them: (batch, …).

@@ -145,6 +145,62 @@ def test_selection_by_name(unet):
     assert {row["kind"] for row in capture.layers} == {"self"}
 
 
+def test_selections(unet):
+    layers = attention_layers(unet)
+
+    def names(**selection) -> list[str]:
+        return [layer.name for layer in ap.Layers(**selection).select(layers)]
+
+    assert names(names="mid_block.*") == names(names=("mid_block.*",)) == names(block="mid")
+    assert names(names=r"re:attn[1]$") == names(kind="self")
+    assert names(index=-1) == names(index=(len(layers) - 1,)) == [layers[-1].name]
+    assert names(index=(0, 2)) == [layers[0].name, layers[2].name]
+    assert names(where=lambda layer: layer.heads == 2) == [layer.name for layer in layers]
+    assert names(names=("up_blocks.*", "mid_block.*"), kind="cross") == [
+        layer.name
+        for layer in layers
+        if layer.kind == "cross" and not layer.name.startswith("down")
+    ]
+
+
+@pytest.mark.parametrize(
+    ("selection", "message"),
+    [
+        ({"index": 99}, r"must be -\d+ to \d+\. Got 99"),
+        ({"names": "re:("}, "is no regular expression"),
+        ({"block": "single"}, "selects none of the model's"),
+        (
+            {"kind": "self", "names": "*attn2"},
+            r"Layers\(kind='self', names='\*attn2'\) selects none",
+        ),
+    ],
+)
+def test_selections_that_select_nothing(unet, selection, message):
+    with pytest.raises(AttnProbeError, match=message):
+        ap.Layers(**selection).select(attention_layers(unet))
+
+
+def test_a_grid_chosen_when_the_model_runs(unet):
+    with ap.capture(unet, ap.Layers(kind="self", grid=(8, 12))) as capture:
+        run(unet, size=(16, 24))
+    assert {row["grid"] for row in capture.layers} == {(8, 12)}
+    message = "no layer ran on the grid that was chosen; their grids were 16×24, 8×12"
+    with (
+        pytest.raises(AttnProbeError, match=message),
+        ap.capture(unet, ap.Layers(kind="self", grid=(9, 9))),
+    ):
+        run(unet, size=(16, 24))
+
+
+def test_a_capture_says_what_it_is(unet):
+    with ap.capture(unet, ap.Layers(kind="self")) as capture:
+        run(unet)
+    count = len(capture.layers)
+    words = f"Records({count} layers of UNet2DConditionModel, HeadMean(), mean over steps)"
+    assert repr(capture.records) == words
+    assert repr(capture) == f"Capture of {words}"
+
+
 def test_a_name_that_fits_nothing(unet):
     with (
         pytest.raises(AttnProbeError, match=r"no layer is called 'mid_blok\.\*'"),
