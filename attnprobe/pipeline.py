@@ -10,6 +10,7 @@ import numpy as np
 from PIL import Image
 
 from attnprobe.cache import FieldCache, field_key
+from attnprobe.data.base import Drawing
 from attnprobe.data.images import read_image
 from attnprobe.errors import ImageError
 from attnprobe.fields import AttentionField, Segmentation
@@ -18,6 +19,7 @@ from attnprobe.models.model import Model
 from attnprobe.probe import Probe
 
 ImageLike = str | Path | Image.Image | np.ndarray
+"""A picture's file, a PIL image, or an array (H, W, 3) of uint8."""
 
 
 @dataclass(frozen=True)
@@ -56,19 +58,32 @@ class Pipeline:
         key = field_key(self.model, self.probe, self.aggregate, picture, self.seed)
         return compute() if key is None else self.cache.field(key, compute)
 
-    def segment(self, image: ImageLike, truth: np.ndarray | None = None) -> Segmentation:
+    def look(self, image: ImageLike | Drawing) -> tuple[Image.Image, AttentionField]:
+        """The picture and its aggregated attention; a drawing is made, and watched meanwhile."""
+        if isinstance(image, Drawing):
+            drawn, fields = self.probe.draw(self.model, image)
+            return drawn, self.aggregate(fields)
+        picture = as_image(image)
+        return picture, self.field(picture)
+
+    def segment(self, image: ImageLike | Drawing, truth: np.ndarray | None = None) -> Segmentation:
         """Segment an image.
 
         Args:
-            image: path, PIL image, or (H, W, 3) uint8 array.
+            image: path, PIL image, (H, W, 3) uint8 array, or what the model is to draw.
             truth: (H, W) labels, −1 void, for groupers that are told the true number.
 
         Returns:
             Labels at the image's own size (of its view, if the probe crops).
         """
-        picture = as_image(image)
+        picture, field = self.look(image)
+        return self.cut(field, picture, truth)
+
+    def cut(
+        self, field: AttentionField, picture: Image.Image, truth: np.ndarray | None = None
+    ) -> Segmentation:
+        """Group and refine a picture's aggregated attention; see `segment`."""
         view = self.view(picture)
-        field = self.field(picture)
         rng = np.random.default_rng(self.seed)
         seen = None if truth is None else view.crop(truth)
         segmentation = self.group(field, rng=rng, truth=seen)

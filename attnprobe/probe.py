@@ -15,6 +15,7 @@ from attnprobe.registry import checked
 if TYPE_CHECKING:
     from PIL.Image import Image
 
+    from attnprobe.data.base import Drawing
     from attnprobe.models.model import Model
 
 Timestep = Annotated[int, Ge(0), Le(999)]
@@ -55,3 +56,10 @@ class Probe:
                 shown = model.add_noise(latents, timestep, seed) if self.noise else latents
                 model.denoise(shown, timestep, self.prompt)
         return captured.fields()
+
+    def draw(self, model: Model, drawing: Drawing) -> tuple[Image, list[AttentionField]]:
+        """A picture that the model draws, and one field a layer, the mean over heads and steps."""
+        with capture(model.denoiser, self.layers) as captured:
+            picture = model.draw(drawing.prompt, drawing.steps, drawing.guidance, drawing.seed)
+        rows = captured.records.branches
+        return picture, captured.fields(rows.index("cond") if "cond" in rows else 0)

@@ -11,12 +11,29 @@ from PIL.Image import Image
 
 
 @dataclass(frozen=True)
+class Drawing:
+    """A picture that isn't there yet: the model is to draw it.
+
+    Args:
+        prompt: text condition.
+        steps: how many denoising steps.
+        guidance: scale of classifier-free guidance; 1 is none.
+        seed: of the noise it begins with.
+    """
+
+    prompt: str
+    steps: int
+    guidance: float
+    seed: int
+
+
+@dataclass(frozen=True)
 class Sample:
     """One image of a source, and its truth where there is one.
 
     Args:
         name: unique within a source and safe as a relative file name; without a suffix.
-        read: the picture, in mode RGB; raises ImageError.
+        read: the picture, in mode RGB, or a drawing to be made; raises ImageError.
         truth: the true labels at the picture's size, integers (H, W) with −1 for void, or None.
         where: path or description, for messages.
 
@@ -25,7 +42,7 @@ class Sample:
     """
 
     name: str
-    read: Callable[[], Image]
+    read: Callable[[], Image | Drawing]
     truth: Callable[[], np.ndarray | None]
     where: str
 

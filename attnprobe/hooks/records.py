@@ -147,6 +147,14 @@ class Records(Mapping[str, Any]):
         return [record.row() for record in self.records.values()]
 
     @property
+    def branches(self) -> tuple[str | None, ...]:
+        """Guidance branch of each batch item, ``cond`` or ``uncond``; None where none was seen."""
+        first = next(iter(self.records.values()), None)
+        if first is None:
+            return ()
+        return tuple(branch for kept in first.steps[0] for branch in kept.branches)
+
+    @property
     def nbytes(self) -> int:
         """Bytes of all tensors as they are stored."""
         return sum(

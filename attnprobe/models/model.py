@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import functools
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 
 from attnprobe.errors import ModelError
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
 
 
 class Model:
@@ -103,6 +106,16 @@ class Model:
             }
         t = torch.tensor(timestep, device=self.device)
         return self.denoiser(latents, t, **conditions).sample
+
+    def draw(self, prompt: str, steps: int, guidance: float, seed: int) -> Image:
+        """Have the pipeline draw a picture at its own size; the same for a seed on a device."""
+        drawn = self.pipe(
+            prompt,
+            num_inference_steps=steps,
+            guidance_scale=guidance,
+            generator=torch.Generator().manual_seed(seed),
+        )
+        return drawn.images[0].convert("RGB")
 
     def _encode_prompt(self, prompt: str) -> tuple[torch.Tensor, torch.Tensor | None]:
         """Token embeddings of the prompt, and the pooled embedding where the model has one."""

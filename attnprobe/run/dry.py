@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from attnprobe.data.base import Drawing
 from attnprobe.errors import AttnProbeError
 
 if TYPE_CHECKING:
@@ -62,6 +63,8 @@ def _source(source: Any) -> Check:
     except AttnProbeError as error:
         return Check("images", str(error), False)
     what = f"{len(samples)} from {type(source).__name__.lower()}"
+    if isinstance(first, Drawing):
+        return Check("images", f"{what}; the model is to draw them")
     size = f"the first is {first.width}×{first.height}"
     return Check("images", f"{what}; {size}, {'without' if truth is None else 'with'} truth")
 

@@ -139,6 +139,15 @@ class RunFolder:
         """Where an image's overlay goes."""
         return self.path / "overlays" / f"{image}.png"
 
+    def drawn(self, image: str) -> Path:
+        """Where a picture goes that the model has drawn; its folder is made."""
+        path = self.path / "drawn" / f"{image}.png"
+        try:
+            path.parent.mkdir(exist_ok=True)
+        except OSError as error:
+            raise RunError(f"{path.parent}: can't be written: {error.strerror}") from error
+        return path
+
     def has_pictures(self, image: str) -> bool:
         """Whether an image's labels and overlay are there."""
         return self.labels(image).is_file() and self.overlay(image).is_file()
@@ -173,7 +182,7 @@ class RunFolder:
             # Scores go first: a picture without its row is drawn again, a row is believed.
             for name in _FOUND:
                 (self.path / name).unlink(missing_ok=True)
-            for place in self._picture_folders:
+            for place in (*self._picture_folders, self.path / "drawn"):
                 for old in place.glob("*.png"):
                     old.unlink()
         except OSError as error:

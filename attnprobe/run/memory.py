@@ -6,6 +6,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
+from attnprobe.data.base import Drawing
+
 if TYPE_CHECKING:
     from attnprobe.data.base import Sample
 
@@ -51,7 +53,7 @@ class _Kept:
 
 
 def _bytes(result: Any) -> int:
-    """Bytes of an array or a picture in RGB; none of no truth."""
-    if result is None:
+    """Bytes of an array or a picture in RGB; none of no truth, or of what is yet to be drawn."""
+    if result is None or isinstance(result, Drawing):
         return 0
     return result.nbytes if hasattr(result, "nbytes") else 3 * result.width * result.height

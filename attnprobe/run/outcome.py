@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from attnprobe.data.base import Drawing
 from attnprobe.errors import AttnProbeError
 from attnprobe.evaluate import Scores, image_scores
 from attnprobe.files import write_whole
@@ -100,9 +101,10 @@ def carry_image(pipeline: Pipeline, sample: Sample, folder: RunFolder) -> Outcom
     try:
         image = sample.read()
         truth = sample.truth()
-        view = pipeline.view(image)
-        segmentation = pipeline.segment(image, truth)
-        picture = segmentation.overlay(image.crop(view.box))
+        picture, field = pipeline.look(image)
+        view = pipeline.view(picture)
+        segmentation = pipeline.cut(field, picture, truth)
+        overlay = segmentation.overlay(picture.crop(view.box))
         scores = None
         if truth is not None:
             scores = image_scores(segmentation.labels, view.crop(truth))
@@ -116,7 +118,10 @@ def carry_image(pipeline: Pipeline, sample: Sample, folder: RunFolder) -> Outcom
         )
     segmentation.save(folder.labels(sample.name))
     with write_whole(folder.overlay(sample.name)) as temporary:
-        picture.save(temporary)
+        overlay.save(temporary)
+    if isinstance(image, Drawing):
+        with write_whole(folder.drawn(sample.name)) as temporary:
+            picture.save(temporary)
     return Outcome(
         sample.name,
         sample.where,
