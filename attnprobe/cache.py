@@ -154,7 +154,7 @@ def _default_limit() -> int:
         ) from None
 
 
-_OWN = ("hooks", "models", "probe.py", "fields.py", "resample.py", "distances.py")
+_OWN = ("aggregate", "hooks", "models", "probe.py", "fields.py", "resample.py", "distances.py")
 """The parts of the package that a field depends on."""
 
 

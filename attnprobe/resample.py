@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator, Sequence
+
 import torch
 import torch.nn.functional as F
 
 Grid = tuple[int, int]
+
+_CHUNK = 512
+"""Query rows brought to the finest grid at once."""
 
 
 def resample_keys(rows: torch.Tensor, grid: Grid, to: Grid) -> torch.Tensor:
@@ -34,3 +39,45 @@ def nearest_cells(grid: Grid, to: Grid, device: torch.device | None = None) -> t
 def resample(rows: torch.Tensor, grid: Grid, to: Grid) -> torch.Tensor:
     """A field's rows (h·w, h·w) on another grid: keys bilinear, queries nearest."""
     return resample_keys(rows, grid, to)[nearest_cells(grid, to, rows.device)]
+
+
+def finest(grids: Iterable[Grid]) -> Grid:
+    """The grid of most tokens; the first of equals."""
+    return max(grids, key=lambda grid: grid[0] * grid[1])
+
+
+def weighted_sum(layers: Sequence[tuple[Grid, torch.Tensor, float]]) -> torch.Tensor:
+    """Σ w·A over (grid, A, w), each brought to the finest grid; by chunks of queries."""
+    to = finest(grid for grid, _, _ in layers)
+    n = to[0] * to[1]
+    total = torch.zeros(n, n, device=layers[0][1].device)
+    for grid, rows, weight in layers:
+        maps = resample_keys(rows, grid, to)
+        queries = nearest_cells(grid, to, maps.device)
+        for top in range(0, n, _CHUNK):
+            part = slice(top, top + _CHUNK)
+            total[part].add_(maps[queries[part]], alpha=weight)
+    return total
+
+
+def upsampled_bands(
+    maps: torch.Tensor, size: Grid, elements: int = 1 << 23
+) -> Iterator[tuple[slice, torch.Tensor]]:
+    """Maps (C, h, w) enlarged bilinearly to `size`, a band of rows at a time: (rows, (C, b, W)).
+
+    Rows are interpolated by hand (half-pixel centres, as ``F.interpolate``), so that a band needs
+    no neighbour and none holds more than about `elements` floats, whatever the size.
+    """
+    count, h, _ = maps.shape
+    height, width = size
+    centre = ((torch.arange(height, dtype=torch.float64) + 0.5) * (h / height) - 0.5).clamp(min=0)
+    low = centre.floor().long().clamp(max=h - 1)
+    part = (centre - low).to(maps)[None, :, None]
+    low = low.to(maps.device)
+    high = (low + 1).clamp(max=h - 1)
+    band = max(1, elements // (count * width))
+    for top in range(0, height, band):
+        rows = slice(top, min(top + band, height))
+        mixed = torch.lerp(maps[:, low[rows]], maps[:, high[rows]], part[:, rows])
+        wide = (mixed.shape[1], width)
+        yield rows, F.interpolate(mixed[None], size=wide, mode="bilinear", align_corners=False)[0]

@@ -20,7 +20,7 @@ def _forget_what_tests_register():
 
 def test_ours_are_found_by_name():
     assert find("groupers", "diffseg") is DiffSeg
-    assert [e.name for e in entries("sources")] == ["folder", "photos", "scenes"]
+    assert [e.name for e in entries("sources")] == ["folder", "photos", "prompts", "scenes"]
 
 
 def test_every_component_of_ours_says_what_it_is():

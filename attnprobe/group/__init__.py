@@ -1,5 +1,10 @@
 """Groupers: a field of attention becomes segments."""
 
+from attnprobe.group.agglomerative import Agglomerative
 from attnprobe.group.diffseg import DiffSeg
+from attnprobe.group.kmeans import KMeans
+from attnprobe.group.ncut import NCut
+from attnprobe.group.scikit import SklearnClusterer
+from attnprobe.group.spectral import Spectral
 
-__all__ = ["DiffSeg"]
+__all__ = ["Agglomerative", "DiffSeg", "KMeans", "NCut", "SklearnClusterer", "Spectral"]

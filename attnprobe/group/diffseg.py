@@ -11,22 +11,12 @@ from annotated_types import Ge, Gt, MinLen
 
 from attnprobe.distances import symmetric_kl
 from attnprobe.fields import AttentionField, Segmentation
+from attnprobe.group.anchors import Places, anchor_tokens
 from attnprobe.group.lloyd import kmeans_means
 from attnprobe.registry import grouper
 
 _CHUNK = 512
 """Maps compared with the anchors at once."""
-
-
-def anchor_positions(side: int, anchors: int) -> torch.Tensor:
-    """Places of `anchors` cells spread evenly and centred on a side; all cells if there are fewer.
-
-    step = (n − 1) // (m − 1), start = ((n − 1) − step·(m − 1)) // 2.
-    """
-    anchors = min(anchors, side)
-    step = (side - 1) // (anchors - 1) if anchors > 1 else 0
-    start = ((side - 1) - step * (anchors - 1)) // 2
-    return start + step * torch.arange(anchors)
 
 
 @grouper("diffseg")
@@ -44,12 +34,18 @@ class DiffSeg:
         variant: ``released``: a merging proposal collects all near ones, those already collected
             included, as the authors' program does; ``paper``: only the unused.
         refine: K-Means on all maps, started from the proposals.
+        places: where the m² anchors lie: on a ``grid``, as published; at ``random``; or at the
+            tokens of highest ``tokenrank``, where the attention's Markov chain stays the most
+            (Erel et al. 2025).
+        min_area: proposals that win fewer tokens than this lose them to the next best.
     """
 
     anchors: Annotated[int, Ge(1)] = 16
     thresholds: Annotated[tuple[Annotated[float, Gt(0)], ...], MinLen(1)] = (1.1, 1.1, 1.1)
     variant: Literal["released", "paper"] = "released"
     refine: bool = False
+    places: Places = "grid"
+    min_area: Annotated[int, Ge(0)] = 0
 
     def __call__(
         self,
@@ -59,16 +55,16 @@ class DiffSeg:
         truth: np.ndarray | None = None,
     ) -> Segmentation:
         """Segment on the field's grid; proposals (K, H, W) come with the labels."""
-        height, width = field.grid
-        y, x = anchor_positions(height, self.anchors), anchor_positions(width, self.anchors)
-        anchors = field.rows[(y[:, None] * width + x).flatten().to(field.rows.device)]
+        anchors = field.rows[anchor_tokens(field, self.anchors, self.places, rng)]
         proposals = _gather(anchors, field.rows, self.thresholds[0])
         for threshold in self.thresholds[1:]:
             proposals = _merge(proposals, threshold, reuse=self.variant == "released")
         proposals = proposals.float()
         if self.refine:
             proposals = kmeans_means(field.rows, proposals)
-        maps = proposals.view(-1, height, width)
+        if self.min_area:
+            proposals = _without_small(proposals, self.min_area)
+        maps = proposals.view(-1, *field.grid)
         return Segmentation(maps.argmax(0).cpu().numpy(), proposals=maps)
 
 
@@ -96,3 +92,9 @@ def _merge(proposals: torch.Tensor, threshold: float, reuse: bool) -> torch.Tens
         used |= members
         merged.append(proposals[members.to(proposals.device)].mean(0))
     return torch.stack(merged)
+
+
+def _without_small(proposals: torch.Tensor, area: int) -> torch.Tensor:
+    """Those that win at least `area` tokens; if none does, the one that wins the most."""
+    won = torch.bincount(proposals.argmax(0), minlength=len(proposals))
+    return proposals[won >= area] if won.max() >= area else proposals[[int(won.argmax())]]

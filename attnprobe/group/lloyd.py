@@ -1,16 +1,136 @@
-"""K-Means on the rows of a field, from a given start."""
+"""K-Means on the rows of a field: geometries, k-means++ and Lloyd's algorithm, on any device."""
 
 from __future__ import annotations
 
+import math
+from functools import cached_property
+from typing import Literal
+
+import numpy as np
 import torch
+import torch.nn.functional as F
+
+Geometry = Literal["euclidean", "cosine", "kl"]
+
+ITERATIONS = 300
+"""Most steps of Lloyd's algorithm, as in scikit-learn."""
+
+TOLERANCE = 1e-4
+"""Squared shift of the means, relative to the variance of the rows, that ends it; likewise."""
+
+_LEAST = 1e-12
+"""Probabilities below this count as this in logarithms."""
+
+_SAME = 1e-6
+"""Rows this near to a mean, relative to the farthest row's distance from the centre, are on it."""
+
+
+class Space:
+    """Rows (M, N) under a geometry whose nearest mean is the highest of scores affine in the row.
+
+    Half the squared Euclidean distance, 1 − cosine, and KL(row‖mean) are all of the form
+    own(row) − score(row, mean), and for all three the best mean of a cluster is the arithmetic one
+    (Banerjee et al. 2005, JMLR 6, proposition 1; Dhillon & Modha 2001 for the cosine). So one
+    matrix product assigns all rows; and scores interpolated between two tokens are the scores of
+    the interpolated row, which makes them maps to enlarge.
+    """
+
+    def __init__(self, rows: torch.Tensor, geometry: Geometry = "euclidean") -> None:
+        self.geometry = geometry
+        self.points = F.normalize(rows, dim=1) if geometry == "cosine" else rows
+        self.centre = rows.mean(0)
+
+    @cached_property
+    def own(self) -> torch.Tensor:
+        """(M,) the part of each row's divergence that is the same for every mean."""
+        if self.geometry == "cosine":
+            return self.points.new_ones(len(self.points))
+        if self.geometry == "kl":
+            return torch.special.xlogy(self.points, self.points.clamp(min=_LEAST)).sum(1)
+        chunks = self.points.split(512)
+        return torch.cat([0.5 * (chunk - self.centre).square().sum(1) for chunk in chunks])
+
+    @property
+    def variance(self) -> float:
+        """The mean of the columns' variances."""
+        count, width = self.points.shape
+        squares = float(torch.linalg.vector_norm(self.points)) ** 2 / count
+        return max(0.0, squares - float(self.points.mean(0).square().sum())) / width
+
+    def scores(self, means: torch.Tensor) -> torch.Tensor:
+        """(M, K) nearness of each row to each mean; a row belongs to the first highest."""
+        if self.geometry == "cosine":
+            return (F.normalize(means, dim=1) @ self.points.T).T
+        if self.geometry == "kl":
+            return (means.clamp(min=_LEAST).log() @ self.points.T).T
+        away = means - self.centre  # differences keep what float32 would cancel
+        return (away @ self.points.T).T - 0.5 * ((means + self.centre) * away).sum(1)
+
+    def divergences(self, means: torch.Tensor) -> torch.Tensor:
+        """(M, K) half squared distance, 1 − cosine or KL(row‖mean)."""
+        return (self.own[:, None] - self.scores(means)).clamp_(min=0)
+
+    def means(self, labels: torch.Tensor, start: torch.Tensor) -> torch.Tensor:
+        """Mean of each cluster's rows; an empty cluster takes the row farthest from its own mean.
+
+        `start` are the means that the labels came from; scikit-learn has the same rule.
+        """
+        count = len(start)
+        sizes = torch.bincount(labels, minlength=count)
+        empty = (sizes == 0).nonzero()[:, 0]
+        if len(empty):
+            far = self.divergences(start).gather(1, labels[:, None])[:, 0]
+            labels = labels.clone()
+            labels[far.topk(len(empty)).indices] = empty
+            sizes = torch.bincount(labels, minlength=count)
+        members = F.one_hot(labels, count).to(self.points)
+        sums = members.T @ self.points
+        return torch.where(sizes[:, None] > 0, sums / sizes[:, None], start)
+
+
+def plus_plus(space: Space, clusters: int, rng: np.random.Generator) -> torch.Tensor:
+    """Rows to start from by greedy k-means++ (Arthur & Vassilvitskii 2007, section 2.2).
+
+    Each next start is the best of 2 + ⌊ln K⌋ rows drawn by their divergence from those before. It
+    ends early, with fewer than `clusters` rows, when every row is one of them.
+    """
+    points = space.points
+    starts = points[[int(rng.integers(len(points)))]]
+    nearest = space.divergences(starts)[:, 0]
+    same = _SAME * max(float(nearest.max()), float(space.own.abs().max()))
+    while len(starts) < clusters:
+        cumulative = nearest.double().cpu().numpy().cumsum()
+        if float(nearest.max()) <= same:
+            break
+        draws = rng.random(2 + int(math.log(clusters))) * cumulative[-1]
+        drawn = np.searchsorted(cumulative, draws).clip(max=len(points) - 1)
+        candidates = points[torch.from_numpy(drawn).to(points.device)]
+        reached = torch.minimum(nearest[:, None], space.divergences(candidates))
+        best = int(reached.sum(0).argmin())
+        starts = torch.cat([starts, candidates[best : best + 1]])
+        nearest = reached[:, best]
+    return starts
+
+
+def lloyd(space: Space, start: torch.Tensor) -> torch.Tensor:
+    """Means (K, N) of the clusters by Lloyd's algorithm, with scikit-learn's stopping rule."""
+    limit = TOLERANCE * space.variance
+    means, labels = start, None
+    for _ in range(ITERATIONS):
+        before, labels = labels, space.scores(means).argmax(1)
+        old, means = means, space.means(labels, means)
+        settled = before is not None and torch.equal(before, labels)
+        if settled or (means - old).square().sum() <= limit:
+            break
+    return means
+
+
+def best_means(space: Space, clusters: int, rng: np.random.Generator, starts: int) -> torch.Tensor:
+    """Means of the best of several k-means++ starts: that with the least sum of divergences."""
+    runs = [lloyd(space, plus_plus(space, clusters, rng)) for _ in range(starts)]
+    return min(runs, key=lambda means: float(space.divergences(means).amin(1).sum()))
 
 
 def kmeans_means(rows: torch.Tensor, start: torch.Tensor) -> torch.Tensor:
-    """Cluster means (K, N) of the rows (M, N) by Lloyd's algorithm from the `start` (K, N), once.
-
-    Euclidean, scikit-learn's implementation and its stopping rule, as DiffSeg's program uses it.
-    """
-    from sklearn.cluster import KMeans
-
-    clusters = KMeans(len(start), init=start.cpu().numpy(), n_init=1).fit(rows.cpu().numpy())
-    return torch.from_numpy(clusters.cluster_centers_).to(start)
+    """Euclidean cluster means (K, N) of the rows (M, N) from the `start` (K, N), once."""
+    return lloyd(Space(rows), start)

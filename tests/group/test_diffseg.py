@@ -1,3 +1,4 @@
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -8,7 +9,8 @@ from attnprobe import AttentionField, AttnProbeError
 from attnprobe.aggregate import Multiscale
 from attnprobe.distances import symmetric_kl
 from attnprobe.group import DiffSeg
-from attnprobe.group.diffseg import anchor_positions
+from attnprobe.group.anchors import anchor_positions, anchor_tokens, token_rank
+from attnprobe.testing import check_grouper
 from tests.golden.fields import attention
 
 GOLDEN = Path(__file__).parents[1] / "golden"
@@ -64,6 +66,57 @@ def test_labels_of_the_released_program(golden):
 )
 def test_anchor_positions(side, anchors, expected):
     assert anchor_positions(side, anchors).tolist() == expected
+
+
+def softmaxed(height, width, seed=0):
+    n = height * width
+    logits = 2 * torch.randn(n, n, generator=torch.Generator().manual_seed(seed))
+    return AttentionField(logits.softmax(1), (height, width))
+
+
+def test_token_rank_is_the_stationary_distribution():
+    rows = softmaxed(5, 8).rows
+    values, vectors = np.linalg.eig(rows.double().numpy().T)
+    expected = vectors[:, values.real.argmax()].real
+    np.testing.assert_allclose(token_rank(rows), expected / expected.sum(), atol=1e-5)
+
+
+def test_token_rank_of_a_chain_that_goes_round_is_even():
+    rows = torch.eye(6).roll(1, 1)
+    assert token_rank(rows).allclose(torch.full((6,), 1 / 6))
+
+
+def test_anchors_by_token_rank_and_at_random():
+    field = softmaxed(5, 8)
+    ranked = anchor_tokens(field, 3, "tokenrank", None)
+    assert set(ranked.tolist()) == set(token_rank(field.rows).topk(9).indices.tolist())
+    drawn = [anchor_tokens(field, 3, "random", np.random.default_rng(s)) for s in (0, 0, 1)]
+    assert torch.equal(drawn[0], drawn[1])
+    assert not torch.equal(drawn[0], drawn[2])
+    assert len(drawn[0].unique()) == 9
+    for places in ("grid", "random", "tokenrank"):
+        tokens = anchor_tokens(field, 9, places, np.random.default_rng(0))
+        assert sorted(tokens.tolist()) == list(range(40))
+    with pytest.raises(AttnProbeError, match="random needs a generator; call it with rng"):
+        DiffSeg(places="random")(field)
+
+
+@pytest.mark.parametrize("places", ["random", "tokenrank"])
+def test_the_contract_holds_wherever_anchors_lie(places):
+    check_grouper(DiffSeg(places=places, min_area=3, thresholds=(0.5, 0.5)))
+
+
+def test_small_proposals_lose_their_tokens_to_the_next_best():
+    field = softmaxed(6, 6)
+    grouper = DiffSeg(anchors=6, thresholds=(0.1,))
+    whole = grouper(field)
+    sizes = np.bincount(whole.labels.ravel(), minlength=36)
+    assert sizes.min() < 2 <= sizes.max()
+    found = replace(grouper, min_area=2)(field)
+    assert np.bincount(found.labels.ravel())[np.unique(found.labels)].min() >= 2
+    kept = whole.proposals[torch.from_numpy(sizes >= 2)]
+    assert torch.equal(found.proposals, kept)
+    assert replace(grouper, min_area=99)(field).count == 1
 
 
 def test_symmetric_kl_is_its_definition():

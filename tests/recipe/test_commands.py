@@ -50,7 +50,7 @@ def test_describe_and_list(attnprobe):
     assert out.startswith("groupers.diffseg (attnprobe)\nIterative merging of attention maps")
     status, out, err = attnprobe("describe", "groupers.difseg")
     assert (status, out, err.count("\n")) == (2, "", 1)
-    assert "did you mean groupers.diffseg?" in err
+    assert "did you mean groupers.diffseg" in err
 
 
 def test_schema_is_printed_or_written_whole(attnprobe, tmp_path):

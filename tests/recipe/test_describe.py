@@ -84,8 +84,8 @@ def test_sections_are_described_too(name):
 @pytest.mark.parametrize(
     ("name", "sentence"),
     [
-        ("difseg", "there is no 'difseg' to describe; did you mean groupers.diffseg?"),
-        ("grouper.diffseg", "did you mean groupers.diffseg?"),
+        ("difseg", "there is no 'difseg' to describe; did you mean groupers.diffseg"),
+        ("grouper.diffseg", "did you mean groupers.diffseg"),
         ("modle", "did you mean model?"),
         ("", "there is no '' to describe; allowed: model, probe"),
     ],

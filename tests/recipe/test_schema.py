@@ -20,7 +20,7 @@ def test_an_unknown_key_is_told_with_its_place_and_the_nearest(faults, place):
     text = changed("thresholds:", "treshold:")
     assert faults(text) == [
         f"{place(text, 'treshold')}: group.treshold: unknown key; did you mean thresholds? "
-        "allowed: use, anchors, thresholds, variant, refine"
+        "allowed: use, anchors, thresholds, variant, refine, places, min_area"
     ]
 
 

@@ -1,0 +1,107 @@
+"""Guided filter: segments take the picture's edges."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Annotated
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from annotated_types import Gt
+
+from attnprobe.errors import ComponentError
+from attnprobe.fields import AttentionField, Segmentation
+from attnprobe.refine.segments import compacted, masks, picture_at
+from attnprobe.registry import refiner
+from attnprobe.resample import upsampled_bands
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
+_RADIUS = 8
+"""Radius in pixels from which on the coefficients are found on a smaller picture."""
+
+_FLOATS = 1 << 26
+"""Coefficients kept at most, 256 MB."""
+
+
+@refiner("guided")
+@dataclass(frozen=True)
+class Guided:
+    """Guided filter of the segments by the picture (He, Sun & Tang 2013, equations 14 to 16).
+
+    Around each pixel, each label's mask q is a linear function of the colours, q = aᵀI + b, the
+    one that fits best in the window; so where colours change, so does the mask. The label whose
+    filtered mask is the highest is taken, at the picture's own size. In large pictures a and b are
+    found on a smaller one and enlarged (He & Sun 2015, the fast guided filter), and the labels in
+    bands, which bounds memory. O(K·H·W) for K labels.
+
+    Args:
+        radius: of the window, in cells of the field's grid, of which segments know no finer.
+        epsilon: ε, how little colours must vary in a window, in squares of [0, 1], to count as
+            flat; the higher, the smoother.
+    """
+
+    radius: Annotated[float, Gt(0)] = 3.0
+    epsilon: Annotated[float, Gt(0)] = 1e-3
+
+    def __call__(
+        self,
+        segmentation: Segmentation,
+        field: AttentionField,
+        *,
+        rng: np.random.Generator | None = None,
+        image: Image | None = None,
+    ) -> Segmentation:
+        """Labels of the picture's size.
+
+        Raises:
+            ComponentError: there is no picture.
+        """
+        if image is None:
+            raise ComponentError("Guided: needs the picture that is segmented. Got none.")
+        height, width = image.height, image.width
+        segments = compacted(segmentation)
+        cell = (height * width / len(field.rows)) ** 0.5
+        count = segments.count
+        shrink = max(1, self.radius * cell / _RADIUS, (4 * count * height * width / _FLOATS) ** 0.5)
+        size = max(1, round(height / shrink)), max(1, round(width / shrink))
+        maps = masks(segments, size).to(field.rows.device)
+        radius = max(1, round(self.radius * cell / shrink))
+        factors = _linear_fits(picture_at(image, size).to(maps), maps, radius, self.epsilon)
+        labels = np.empty((height, width), np.int32)
+        for rows, fits in upsampled_bands(factors.flatten(0, 1), (height, width)):
+            band = image.crop((0, rows.start, width, rows.stop))
+            colours = picture_at(band, (band.height, width)).to(maps)
+            slopes = fits.unflatten(0, (count, 4))
+            filtered = (slopes[:, :3] * colours).sum(1) + slopes[:, 3]
+            labels[rows] = filtered.argmax(0).cpu().numpy()
+        return Segmentation(labels, names=segments.names)
+
+
+def _linear_fits(
+    picture: torch.Tensor, maps: torch.Tensor, radius: int, epsilon: float
+) -> torch.Tensor:
+    """Mean slopes a and offsets b of every map at every pixel, (K, 4, H, W)."""
+    mean = _box(picture, radius)
+    products = (picture[:, None] * picture[None]).flatten(0, 1)
+    variance = _box(products, radius).unflatten(0, (3, 3)) - mean[:, None] * mean[None]
+    ridge = epsilon * torch.eye(3, device=maps.device)
+    inverse = torch.linalg.inv(variance.permute(2, 3, 0, 1) + ridge)
+    fits = maps.new_empty(len(maps), 4, *maps.shape[1:])
+    for one, out in zip(maps, fits, strict=True):
+        level = _box(one[None], radius)
+        covariance = _box(picture * one, radius) - mean * level
+        slopes = torch.einsum("hwij,jhw->ihw", inverse, covariance)
+        offset = level - (slopes * mean).sum(0, keepdim=True)
+        out.copy_(_box(torch.cat([slopes, offset]), radius))
+    return fits
+
+
+def _box(maps: torch.Tensor, radius: int) -> torch.Tensor:
+    """Means over windows of 2·radius + 1 pixels a side, cut off at the edges."""
+    side = 2 * radius + 1
+    for kernel, padding in (((side, 1), (radius, 0)), ((1, side), (0, radius))):
+        maps = F.avg_pool2d(maps[None], kernel, 1, padding, count_include_pad=False)[0]
+    return maps
