@@ -153,28 +153,12 @@ class Segmentation:
 
 
 def _argmax_upsampled(proposals: torch.Tensor, size: Size) -> torch.Tensor:
-    """Bilinear upsampling of (K, h, w) to `size` and argmax over K, in bands of rows.
+    """Bilinear upsampling of (K, h, w) to `size` and argmax over K, in bounded memory."""
+    from attnprobe.resample import upsampled_bands
 
-    Rows are interpolated by hand (half-pixel centres, as ``F.interpolate``), so that a band needs
-    no neighbour and memory stays bounded whatever the size of the image.
-    """
-    count, h, _ = proposals.shape
-    height, width = size
-    centre = ((torch.arange(height, dtype=torch.float64) + 0.5) * (h / height) - 0.5).clamp(min=0)
-    low = centre.floor().long().clamp(max=h - 1)
-    high = (low + 1).clamp(max=h - 1)
-    part = (centre - low).to(proposals)[None, :, None]
-    low, high = low.to(proposals.device), high.to(proposals.device)
     labels = torch.empty(size, dtype=torch.int32)
-    band = max(1, _BAND_ELEMENTS // (count * width))
-    for top in range(0, height, band):
-        rows = slice(top, top + band)
-        lower, upper = proposals[:, low[rows]], proposals[:, high[rows]]
-        mixed = torch.lerp(lower, upper, part[:, rows].expand_as(lower))
-        wide = F.interpolate(
-            mixed[None], size=(mixed.shape[1], width), mode="bilinear", align_corners=False
-        )[0]
-        labels[rows] = wide.argmax(0).to(torch.int32).cpu()
+    for rows, maps in upsampled_bands(proposals, size, _BAND_ELEMENTS):
+        labels[rows] = maps.argmax(0).to(torch.int32).cpu()
     return labels
 
 

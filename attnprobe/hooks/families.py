@@ -10,7 +10,7 @@ import re
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from attnprobe.hooks.tokens import Grid3, Tokens, solve_grid
+from attnprobe.hooks.tokens import Tokens, solve_grid
 
 if TYPE_CHECKING:
     from torch import nn
@@ -171,6 +171,3 @@ def read_layout(model: nn.Module, given: dict[str, Any]) -> Layout:
         if re.match(pattern, cls):
             return read(model, given) or Layout()
     return layouts.any_transformer(model, given) or Layout()
-
-
-__all__ = ["IMAGE_FIRST", "Grid3", "Layout", "block_of", "kind_of", "read_layout"]

@@ -9,9 +9,8 @@ import numpy as np
 import torch
 from annotated_types import Ge, Gt, Le, Lt
 
-from attnprobe.errors import ComponentError
 from attnprobe.fields import AttentionField, Segmentation
-from attnprobe.refine.segments import compacted, masks, picture_at, reduced_size
+from attnprobe.refine.segments import compacted, masks, needed, picture_at, reduced_size
 from attnprobe.registry import refiner
 
 if TYPE_CHECKING:
@@ -65,8 +64,7 @@ class DenseCrf:
         Raises:
             ComponentError: there is no picture.
         """
-        if image is None:
-            raise ComponentError("DenseCrf: needs the picture that is segmented. Got none.")
+        image = needed(image, "DenseCrf")
         segments = compacted(segmentation)
         size = reduced_size(image, self.side)
         given = masks(segments, size).to(field.rows.device).flatten(1)

@@ -10,9 +10,8 @@ import torch
 import torch.nn.functional as F
 from annotated_types import Gt
 
-from attnprobe.errors import ComponentError
 from attnprobe.fields import AttentionField, Segmentation
-from attnprobe.refine.segments import compacted, masks, picture_at
+from attnprobe.refine.segments import compacted, masks, needed, picture_at
 from attnprobe.registry import refiner
 from attnprobe.resample import upsampled_bands
 
@@ -59,8 +58,7 @@ class Guided:
         Raises:
             ComponentError: there is no picture.
         """
-        if image is None:
-            raise ComponentError("Guided: needs the picture that is segmented. Got none.")
+        image = needed(image, "Guided")
         height, width = image.height, image.width
         segments = compacted(segmentation)
         cell = (height * width / len(field.rows)) ** 0.5

@@ -12,9 +12,8 @@ import torch
 import torch.nn.functional as F
 from annotated_types import Ge, Le, MinLen
 
-from attnprobe.errors import ComponentError
 from attnprobe.fields import AttentionField, Segmentation
-from attnprobe.refine.segments import compacted, masks, picture_at, reduced_size
+from attnprobe.refine.segments import compacted, masks, needed, picture_at, reduced_size
 from attnprobe.registry import refiner
 
 if TYPE_CHECKING:
@@ -61,8 +60,7 @@ class Pamr:
         Raises:
             ComponentError: there is no picture.
         """
-        if image is None:
-            raise ComponentError("Pamr: needs the picture that is segmented. Got none.")
+        image = needed(image, "Pamr")
         segments = compacted(segmentation)
         size = reduced_size(image, self.side)
         spread = masks(segments, size).to(field.rows.device)

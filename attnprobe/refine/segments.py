@@ -9,6 +9,7 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
+from attnprobe.errors import ComponentError
 from attnprobe.fields import Segmentation, Size
 
 if TYPE_CHECKING:
@@ -16,6 +17,17 @@ if TYPE_CHECKING:
 
 _BAND = 1 << 22
 """Pixels of a band: what is done to labels as large as the picture is done band by band."""
+
+
+def needed(image: Image | None, refiner: str) -> Image:
+    """The picture, which a refiner can't do without.
+
+    Raises:
+        ComponentError: there is none.
+    """
+    if image is None:
+        raise ComponentError(f"{refiner}: needs the picture that is segmented. Got none.")
+    return image
 
 
 def compacted(segmentation: Segmentation) -> Segmentation:

@@ -12,6 +12,7 @@ from torch.overrides import _get_current_function_mode_stack
 
 import attnprobe as ap
 from attnprobe.hooks import AttentionHooks, PerHead, attention_layers
+from tests.hooks.calls import eager
 
 MID = "mid_block.attentions.0.transformer_blocks.0.attn1"
 CROSS = "mid_block.attentions.0.transformer_blocks.0.attn2"
@@ -70,21 +71,6 @@ def passes(unet, timesteps) -> None:
     with torch.no_grad():
         for t in timesteps:
             unet(latent, t, words)
-
-
-def eager(call) -> torch.Tensor:
-    """Attention probabilities written out in float64, mask and all."""
-    q, k = call.q.double(), call.k.double()
-    k = k.repeat_interleave(q.shape[1] // k.shape[1], 1)
-    logits = torch.einsum("bhqd,bhkd->bhqk", q, k) * call.scale
-    if call.mask is not None and call.mask.dtype == torch.bool:
-        logits = torch.where(call.mask, logits, float("-inf"))
-    elif call.mask is not None:
-        logits = logits + call.mask.double()
-    if call.is_causal:
-        seen = torch.ones(logits.shape[-2:], dtype=torch.bool).tril()
-        logits = torch.where(seen, logits, float("-inf"))
-    return logits.softmax(-1).nan_to_num(0.0)
 
 
 def state(model: torch.nn.Module) -> tuple:

@@ -6,6 +6,7 @@ from torch.utils._pytree import tree_leaves
 
 import attnprobe as ap
 from attnprobe.hooks import AttentionHooks, attention_layers
+from tests.hooks.calls import eager
 from tests.hooks.zoo import CASES
 from tests.hooks.zoo.case import Case, Seen
 
@@ -18,23 +19,6 @@ def run(model: torch.nn.Module, case: Case) -> torch.Tensor:
         output = model(**case.inputs(), return_dict=False)
     leaves = [leaf for leaf in tree_leaves(output) if isinstance(leaf, torch.Tensor)]
     return torch.cat([leaf.flatten() for leaf in leaves])
-
-
-def eager(call) -> torch.Tensor:
-    """Attention written out in float64, mask and all: the reference for probabilities."""
-    q, k = call.q.double(), call.k.double()
-    k = k.repeat_interleave(q.shape[1] // k.shape[1], 1)
-    logits = torch.einsum("bhqd,bhkd->bhqk", q, k) * call.scale
-    if call.mask is not None:
-        mask = call.mask
-        if mask.dtype == torch.bool:
-            logits = torch.where(mask, logits, float("-inf"))
-        else:
-            logits = logits + mask.double()
-    if call.is_causal:
-        seen = torch.ones(logits.shape[-2:], dtype=torch.bool).tril()
-        logits = torch.where(seen, logits, float("-inf"))
-    return logits.softmax(-1).nan_to_num(0.0)
 
 
 @by_name
