@@ -18,10 +18,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from attnprobe.errors import AttnProbeError
-from attnprobe.fields import AttentionField
+from attnprobe.fields import AnyField, AttentionField, WordMaps
 from attnprobe.files import write_whole
 
 if TYPE_CHECKING:
+    import torch
     from PIL.Image import Image
 
     from attnprobe.models.model import Model
@@ -47,7 +48,7 @@ class FieldCache:
         self.root = default_root() if root is None else root
         self.limit = _default_limit() if limit is None else limit
 
-    def field(self, key: str, compute: Callable[[], AttentionField]) -> AttentionField:
+    def field(self, key: str, compute: Callable[[], AnyField]) -> AnyField:
         """The field kept under the key, or the one computed now, which is then kept."""
         kept = self.get(key)
         if kept is None:
@@ -55,17 +56,15 @@ class FieldCache:
             self.put(key, kept)
         return kept
 
-    def get(self, key: str) -> AttentionField | None:
+    def get(self, key: str) -> AnyField | None:
         """The field kept under the key; a broken file is removed and counts as none."""
         from safetensors import SafetensorError, safe_open
 
         path = self._path(key)
         try:
             with safe_open(path, "pt") as file:
-                header = file.metadata()
-                field = AttentionField(
-                    file.get_tensor("rows"), tuple(json.loads(header["grid"])), header["origin"]
-                )
+                tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+                field = _unpacked(tensors, file.metadata())
             os.utime(path)  # so that what is used stays
         except FileNotFoundError:
             return None
@@ -75,18 +74,19 @@ class FieldCache:
             return None
         return field
 
-    def put(self, key: str, field: AttentionField) -> None:
+    def put(self, key: str, field: AnyField) -> None:
         """Keep a field, if it fits and the cache can be written."""
         from safetensors.torch import save_file
 
-        if field.rows.nbytes > self.limit:
+        tensors, header = _packed(field)
+        size = sum(tensor.nbytes for tensor in tensors.values())
+        if size > self.limit:
             return
-        header = {"grid": json.dumps(field.grid), "origin": field.origin}
         try:
             self.root.mkdir(parents=True, exist_ok=True)
-            self._make_room(field.rows.nbytes)
+            self._make_room(size)
             with write_whole(self._path(key)) as temporary:
-                save_file({"rows": field.rows.cpu().contiguous()}, temporary, metadata=header)
+                save_file(tensors, temporary, metadata=header)
         except (OSError, AttnProbeError):
             return
 
@@ -116,6 +116,26 @@ class FieldCache:
                 return
             _remove([path])
             excess -= size
+
+
+def _packed(field: AnyField) -> tuple[dict[str, torch.Tensor], dict[str, str]]:
+    """A field as the tensors and the header of a file."""
+    if isinstance(field, WordMaps):
+        tensors = {"maps": field.maps}
+        header = {"words": json.dumps(field.words), "origin": field.origin}
+    else:
+        tensors = {"rows": field.rows}
+        if field.features is not None:
+            tensors["features"] = field.features
+        header = {"grid": json.dumps(field.grid), "origin": field.origin}
+    return {name: tensor.cpu().contiguous() for name, tensor in tensors.items()}, header
+
+
+def _unpacked(tensors: dict[str, torch.Tensor], header: dict[str, str]) -> AnyField:
+    if "words" in header:
+        return WordMaps(tensors["maps"], tuple(json.loads(header["words"])), header["origin"])
+    grid = tuple(json.loads(header["grid"]))
+    return AttentionField(tensors["rows"], grid, header["origin"], tensors.get("features"))
 
 
 def field_key(model: Model, probe: Probe, aggregate: Any, image: Image, seed: int) -> str | None:

@@ -1,4 +1,5 @@
-"""The two values that flow through the toolkit: a field of attention, and a segmentation."""
+"""The values that flow through the toolkit: attention between places, from places to words, and
+a segmentation."""
 
 from __future__ import annotations
 
@@ -28,14 +29,16 @@ class AttentionField:
             and other float types are converted. Tokens are in row-major order.
         grid: (H, W), the token grid.
         origin: where the field came from, such as a layer's name.
+        features: (H, W, C) float32, what the layer hands on at each token, where that was kept.
 
     Raises:
-        AttnProbeError: the shape does not fit the grid, or a row does not sum to 1.
+        AttnProbeError: a shape does not fit the grid, or a row does not sum to 1.
     """
 
     rows: torch.Tensor
     grid: Size
     origin: str = ""
+    features: torch.Tensor | None = None
 
     def __post_init__(self) -> None:
         rows = torch.as_tensor(self.rows).detach().to(torch.float32)
@@ -56,6 +59,22 @@ class AttentionField:
             )
         object.__setattr__(self, "rows", rows)
         object.__setattr__(self, "grid", grid)
+        if self.features is not None:
+            object.__setattr__(self, "features", self._checked_features(self.features))
+
+    def _checked_features(self, given: torch.Tensor) -> torch.Tensor:
+        features = torch.as_tensor(given).detach().to(torch.float32)
+        if features.ndim != 3 or features.shape[:2] != self.grid or not features.isfinite().all():
+            raise AttnProbeError(
+                f"AttentionField{self._said()}: features must be finite, of shape (H, W, C) on the "
+                f"grid {self.grid[0]}×{self.grid[1]}. Got {tuple(features.shape)} instead."
+            )
+        return features
+
+    @property
+    def device(self) -> torch.device:
+        """Where the rows lie."""
+        return self.rows.device
 
     def _said(self) -> str:
         return f" from {self.origin}" if self.origin else ""
@@ -75,10 +94,72 @@ class AttentionField:
         return 0.5 * (self.rows + self.rows.T)
 
     def resized(self, grid: Size) -> AttentionField:
-        """The field on another grid: keys bilinear and summing to 1 again, queries nearest."""
+        """The field on another grid: keys bilinear and summing to 1 again, queries nearest.
+
+        Features are left behind.
+        """
         from attnprobe.resample import resample
 
-        return replace(self, rows=resample(self.rows, self.grid, grid), grid=grid)
+        rows = resample(self.rows, self.grid, grid)
+        return replace(self, rows=rows, grid=grid, features=None)
+
+
+@dataclass(frozen=True, eq=False)
+class WordMaps:
+    """Where on a grid each word is looked at from: a map a word.
+
+    Args:
+        maps: (K, H, W), float32, 0 or more; a cell's value is the attention it pays to the word.
+        words: the K words.
+        origin: where the maps came from, such as a layer's name.
+
+    Raises:
+        AttnProbeError: the shape does not fit the words, or a value is negative or not finite.
+
+    Examples:
+        >>> maps["cat"].argmax()
+    """
+
+    maps: torch.Tensor
+    words: tuple[str, ...]
+    origin: str = ""
+
+    def __post_init__(self) -> None:
+        maps, words = torch.as_tensor(self.maps).detach().to(torch.float32), tuple(self.words)
+        said = f"WordMaps from {self.origin}" if self.origin else "WordMaps"
+        if maps.ndim != 3 or maps.numel() == 0 or len(maps) != len(words):
+            raise AttnProbeError(
+                f"{said}: maps must be (words, H, W), for {len(words)} words here. "
+                f"Got {tuple(maps.shape)} instead."
+            )
+        if len(set(words)) < len(words):
+            raise AttnProbeError(f"{said}: words must differ. Got {', '.join(words)} instead.")
+        if not (maps.isfinite().all() and maps.min() >= 0):
+            raise AttnProbeError(f"{said}: values must be finite and 0 or more.")
+        object.__setattr__(self, "maps", maps)
+        object.__setattr__(self, "words", words)
+
+    @property
+    def grid(self) -> Size:
+        """(H, W) of the maps."""
+        return self.maps.shape[1], self.maps.shape[2]
+
+    @property
+    def device(self) -> torch.device:
+        """Where the maps lie."""
+        return self.maps.device
+
+    def __getitem__(self, word: str) -> torch.Tensor:
+        """The map (H, W) of a word."""
+        if word not in self.words:
+            from attnprobe.registry import did_you_mean
+
+            raise AttnProbeError(f"no map of the word {word!r}{did_you_mean(word, [*self.words])}")
+        return self.maps[self.words.index(word)]
+
+
+AnyField = AttentionField | WordMaps
+"""What aggregators give, and groupers and refiners work on."""
 
 
 @dataclass(frozen=True, eq=False)

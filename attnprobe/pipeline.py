@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,11 +12,12 @@ from PIL import Image
 from attnprobe.cache import FieldCache, field_key
 from attnprobe.data.base import Drawing
 from attnprobe.data.images import read_image
-from attnprobe.errors import ImageError
-from attnprobe.fields import AttentionField, Segmentation
+from attnprobe.errors import ComponentError, ImageError
+from attnprobe.fields import AnyField, Segmentation
 from attnprobe.models.fit import View
 from attnprobe.models.model import Model
-from attnprobe.probe import Probe
+from attnprobe.probe import MAPS, Need, Probe
+from attnprobe.stages import misfit
 
 ImageLike = str | Path | Image.Image | np.ndarray
 """A picture's file, a PIL image, or an array (H, W, 3) of uint8."""
@@ -32,25 +33,35 @@ class Pipeline:
 
     model: Model
     probe: Probe
-    aggregate: Callable[[list[AttentionField]], AttentionField]
+    aggregate: Callable[..., AnyField]
     group: Callable[..., Segmentation]
     refine: tuple[Callable[..., Segmentation], ...] = ()
     seed: int = 0
     cache: FieldCache | None = None
 
+    def __post_init__(self) -> None:
+        wrong = misfit(self.aggregate, self.group, self.refine)
+        if wrong is not None:
+            raise ComponentError(f"Pipeline.{wrong[0][0]}: {wrong[1]}")
+
     def view(self, image: ImageLike) -> View:
         """The part of the image that is segmented; ``cut`` says what isn't."""
         return self.probe.view(self.model, as_image(image))
 
-    def fields(self, image: ImageLike) -> list[AttentionField]:
-        """The captured attention, one field a layer."""
-        return self.probe(self.model, as_image(image), self.seed)
+    def fields(self, image: ImageLike) -> list[AnyField]:
+        """What was captured for the aggregator, one field a layer."""
+        return self.probe(self.model, as_image(image), self.seed, self.needs)
 
-    def field(self, image: ImageLike) -> AttentionField:
+    @property
+    def needs(self) -> Collection[Need]:
+        """What the aggregator needs of a capture."""
+        return getattr(self.aggregate, "needs", MAPS)
+
+    def field(self, image: ImageLike) -> AnyField:
         """The aggregated attention."""
         picture = as_image(image)
 
-        def compute() -> AttentionField:
+        def compute() -> AnyField:
             return self.aggregate(self.fields(picture))
 
         if self.cache is None:
@@ -58,10 +69,10 @@ class Pipeline:
         key = field_key(self.model, self.probe, self.aggregate, picture, self.seed)
         return compute() if key is None else self.cache.field(key, compute)
 
-    def look(self, image: ImageLike | Drawing) -> tuple[Image.Image, AttentionField]:
+    def look(self, image: ImageLike | Drawing) -> tuple[Image.Image, AnyField]:
         """The picture and its aggregated attention; a drawing is made, and watched meanwhile."""
         if isinstance(image, Drawing):
-            drawn, fields = self.probe.draw(self.model, image)
+            drawn, fields = self.probe.draw(self.model, image, self.needs)
             return drawn, self.aggregate(fields)
         picture = as_image(image)
         return picture, self.field(picture)
@@ -80,7 +91,7 @@ class Pipeline:
         return self.cut(field, picture, truth)
 
     def cut(
-        self, field: AttentionField, picture: Image.Image, truth: np.ndarray | None = None
+        self, field: AnyField, picture: Image.Image, truth: np.ndarray | None = None
     ) -> Segmentation:
         """Group and refine a picture's aggregated attention; see `segment`."""
         view = self.view(picture)

@@ -7,10 +7,11 @@ from typing import Annotated, Literal
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from annotated_types import Gt, Le
 from scipy.sparse.csgraph import connected_components
 
+from attnprobe.aggregate.features import cosine_affinity
+from attnprobe.errors import ComponentError
 from attnprobe.fields import AttentionField, Segmentation
 from attnprobe.group.eigen import leading, normalized
 from attnprobe.group.soft import from_labels
@@ -38,13 +39,13 @@ class NCut:
     Args:
         threshold: τ, the cost from 0 to 2 at which a cut is no longer made; more cuts more.
         exponent: α, the power to which affinities are taken; a higher one cuts more.
-        affinity: S: the symmetric ``attention`` ½(A + Aᵀ), or the ``cosine`` of rows, brought to
-            [0, 1].
+        affinity: S: the symmetric ``attention`` ½(A + Aᵀ), or the ``cosine`` of rows or of the
+            field's ``features``, brought to [0, 1].
     """
 
     threshold: Annotated[float, Gt(0), Le(2)] = 0.4
     exponent: Annotated[float, Gt(0)] = 1.0
-    affinity: Literal["attention", "cosine"] = "attention"
+    affinity: Literal["attention", "cosine", "features"] = "attention"
 
     def __call__(
         self,
@@ -72,12 +73,14 @@ class NCut:
         if self.affinity == "attention":
             affinity = field.symmetric().clamp_(min=0)
             return affinity.div_(affinity.max()).pow_(self.exponent)
-        unit = F.normalize(field.rows, dim=1)
-        affinity = unit @ unit.T
-        least, most = affinity.min(), affinity.max()
-        if most - least < 1e-6:  # all tokens alike
-            return affinity.fill_(1)
-        return affinity.sub_(least).div_(most - least).pow_(self.exponent)
+        if self.affinity == "cosine":
+            return cosine_affinity(field.rows).pow_(self.exponent)
+        if field.features is None:
+            raise ComponentError(
+                "NCut.affinity: the field has no features; use the aggregator features, or "
+                "attention or cosine here"
+            )
+        return cosine_affinity(field.features.flatten(0, 1)).pow_(self.exponent)
 
     def _cut(self, affinity: torch.Tensor, rng: np.random.Generator) -> np.ndarray | None:
         """The side of each token, or None where the best cut costs τ or more."""

@@ -12,7 +12,7 @@ from attnprobe.hooks.layers import Block, Kind, Layer
 from attnprobe.hooks.tokens import Grid3, Tokens
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
 Rows = slice | torch.Tensor
 """Which queries: a slice, or a tensor of their indices."""
@@ -63,6 +63,7 @@ class AttentionCall:
         moment: step, timestep and guidance branch.
         logsumexp: (batch, heads, queries), logarithm of the sum of exp(logits) over the keys, where
             the kernel told it, else None.
+        projection: the layer's own projection of the heads' outputs, put side by side, or None.
     """
 
     layer: Layer
@@ -78,6 +79,7 @@ class AttentionCall:
     keys: Tokens = field(default_factory=Tokens)
     moment: Moment = field(default_factory=Moment)
     logsumexp: torch.Tensor | None = None
+    projection: Callable[[torch.Tensor], torch.Tensor] | None = None
 
     @property
     def name(self) -> str:

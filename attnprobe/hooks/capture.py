@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from attnprobe.errors import CaptureError
-from attnprobe.fields import AttentionField
+from attnprobe.fields import AttentionField, WordMaps
 from attnprobe.hooks.hooks import AttentionHooks, Missing, Steps
 from attnprobe.hooks.layers import Layers
 from attnprobe.hooks.plan import check_budget
@@ -92,6 +92,10 @@ class Capture:
     def fields(self, item: int = 0, step: int | None = None) -> list[AttentionField]:
         """The self- and joint-attention layers of a batch item as fields; see `Records.fields`."""
         return self.records.fields(item, step)
+
+    def words(self, item: int = 0, step: int | None = None) -> list[WordMaps]:
+        """The words' maps of a batch item, one a layer; see `Records.words`."""
+        return self.records.words(item, step)
 
     def save(self, path: str | Path) -> None:
         """Write everything into one safetensors file; `load_capture` reads it back."""

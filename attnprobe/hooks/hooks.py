@@ -301,6 +301,7 @@ class AttentionHooks:
             keys=keys,
             moment=moment,
             logsumexp=kernel.logsumexp,
+            projection=_projection(self._module(layer)),
         )
 
     def _on_grid(self, handle: Handle, call: AttentionCall) -> bool:
@@ -310,9 +311,11 @@ class AttentionHooks:
         return wanted
 
     def _why(self, layer: Layer, steps: set[int]) -> str:
+        return why_unseen(self._module(layer), layer, steps, self._ran.get(layer.name, set()))
+
+    def _module(self, layer: Layer) -> nn.Module | None:
         model = self._model()
-        module = None if model is None else model.get_submodule(layer.name)
-        return why_unseen(module, layer, steps, self._ran.get(layer.name, set()))
+        return None if model is None else model.get_submodule(layer.name)
 
     def _check(self) -> None:
         name = self.model_name
@@ -327,6 +330,14 @@ class AttentionHooks:
                 last = self._passes.moment.step
                 raise CaptureError(f"none of the steps chosen ran; there were steps 0 to {last}")
             handle.ledger.check(self._why)
+
+
+def _projection(module: Any) -> Callable[[torch.Tensor], torch.Tensor] | None:
+    """The layer's projection of its outputs, past the hooks that anybody has on it."""
+    given = getattr(module, "to_out", None)
+    if isinstance(given, nn.ModuleList | nn.Sequential):  # projection, then dropout
+        given = given[0] if len(given) else None
+    return given.forward if isinstance(given, nn.Module) else None
 
 
 def _tensor(call: AttentionCall, name: str) -> torch.Tensor | None:

@@ -10,9 +10,9 @@ from typing import Any
 import torch
 
 from attnprobe.errors import CaptureError
-from attnprobe.fields import AttentionField
+from attnprobe.fields import AttentionField, WordMaps
 from attnprobe.hooks.layers import Layer
-from attnprobe.hooks.recorders import Recorder
+from attnprobe.hooks.recorders import Recorder, TokenMaps
 from attnprobe.hooks.tokens import Tokens
 from attnprobe.registry import did_you_mean
 
@@ -189,6 +189,27 @@ class Records(Mapping[str, Any]):
             raise CaptureError("no self- or joint-attention layer was captured, so no fields")
         return fields
 
+    def words(self, item: int = 0, step: int | None = None) -> list[WordMaps]:
+        """The words' maps of a batch item, one a layer and in the model's order.
+
+        Args:
+            item: row of the batch axis.
+            step: number of the denoising step, where each was kept and there are several.
+
+        Raises:
+            CaptureError: the recorder wasn't TokenMaps, or a layer's queries lie on no grid.
+        """
+        if not isinstance(self.keep, TokenMaps):
+            raise CaptureError(f"words: needs a capture with TokenMaps. This one is {self.keep!r}")
+        names = tuple(self.keep.tokens)
+        found = []
+        for record in self.records.values():
+            kept, row = self._find(record, item, step)
+            height, width = self._grid(record, kept)
+            maps = _row(kept, row).T.reshape(len(names), height, width)
+            found.append(WordMaps(maps, names, origin=record.name))
+        return found
+
     def save(self, path: str | Path) -> None:
         """Write everything into one safetensors file; `load_capture` reads it back."""
         from attnprobe.hooks.storage import save_records
@@ -197,14 +218,19 @@ class Records(Mapping[str, Any]):
 
     def _field(self, record: Record, item: int, step: int | None, keep: Recorder) -> AttentionField:
         kept, row = self._find(record, item, step)
+        grid = self._grid(record, kept)
+        maps = keep.maps(_row(kept, row), kept.queries, kept.keys, row)
+        if record.layer.kind == "joint" or len(kept.keys.roles(row)) > 1:
+            maps = maps / maps.sum(1, keepdim=True)
+        return AttentionField(maps, keep.field_grid(grid), origin=record.name)
+
+    def _grid(self, record: Record, kept: Kept) -> tuple[int, int]:
+        """Height and width of a layer's tokens."""
         grid = kept.queries.grid
         if grid is None or grid[0] != 1:
             lie = "lie on no grid known" if grid is None else f"are of {grid[0]} frames"
             raise CaptureError(f"the tokens of layer {record.name} {lie}; a field is of one image")
-        maps = keep.maps(_row(kept, row), kept.queries, kept.keys, row)
-        if record.layer.kind == "joint" or len(kept.keys.roles(row)) > 1:
-            maps = maps / maps.sum(1, keepdim=True)
-        return AttentionField(maps, keep.field_grid(grid[1:]), origin=record.name)
+        return grid[1:]
 
     def _record(self, name: str) -> Record:
         if name not in self.records:

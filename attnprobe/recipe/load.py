@@ -19,6 +19,7 @@ from attnprobe.recipe.schema import component, components, convert, make, shown,
 from attnprobe.recipe.shipped import shipped
 from attnprobe.recipe.tree import Faults, Value, merged
 from attnprobe.registry import did_you_mean
+from attnprobe.stages import misfit
 
 REQUIRED = {
     "model": "{preset: tiny}",
@@ -140,5 +141,12 @@ def check(value: Value, default_name: str, faults: Faults) -> Recipe:
     if not given.get("images", ("",)):
         faults.add(value.data["images"].place, "images", "at least one source is needed")
     faults.settle()
+    wrong = misfit(given["aggregate"], given["group"], given.get("refine", ()))
+    if wrong is not None:
+        path, sentence = wrong
+        if not isinstance(value.data[path[0]].data, list):
+            path = path[:1]  # a single refiner, without a list around it
+        faults.add(value.at(path).place, ".".join(map(str, path)), sentence)
+        faults.settle()
     given.setdefault("name", default_name)
     return Recipe(sources=given.pop("images"), **given)

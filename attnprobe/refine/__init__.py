@@ -6,5 +6,6 @@ from attnprobe.refine.kmeans import KMeansRefiner
 from attnprobe.refine.majority import Majority
 from attnprobe.refine.min_area import MinArea
 from attnprobe.refine.pamr import Pamr
+from attnprobe.refine.upscale import Upscale
 
-__all__ = ["DenseCrf", "Guided", "KMeansRefiner", "Majority", "MinArea", "Pamr"]
+__all__ = ["DenseCrf", "Guided", "KMeansRefiner", "Majority", "MinArea", "Pamr", "Upscale"]

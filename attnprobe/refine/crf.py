@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from annotated_types import Ge, Gt, Le, Lt
 
-from attnprobe.fields import AttentionField, Segmentation
+from attnprobe.fields import AnyField, Segmentation
 from attnprobe.refine.segments import compacted, masks, needed, picture_at, reduced_size
 from attnprobe.registry import refiner
 
@@ -54,7 +54,7 @@ class DenseCrf:
     def __call__(
         self,
         segmentation: Segmentation,
-        field: AttentionField,
+        field: AnyField,
         *,
         rng: np.random.Generator | None = None,
         image: Image | None = None,
@@ -67,7 +67,7 @@ class DenseCrf:
         image = needed(image, "DenseCrf")
         segments = compacted(segmentation)
         size = reduced_size(image, self.side)
-        given = masks(segments, size).to(field.rows.device).flatten(1)
+        given = masks(segments, size).to(field.device).flatten(1)
         unary = (self.certainty * given + (1 - self.certainty) / len(given)).log()
         pairwise = self._pairwise(picture_at(image, size).to(unary))
         likely = unary.softmax(0)

@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 from annotated_types import Gt
 
-from attnprobe.fields import AttentionField, Segmentation
+from attnprobe.fields import AnyField, Segmentation
 from attnprobe.refine.segments import compacted, masks, needed, picture_at
 from attnprobe.registry import refiner
 from attnprobe.resample import upsampled_bands
@@ -48,7 +48,7 @@ class Guided:
     def __call__(
         self,
         segmentation: Segmentation,
-        field: AttentionField,
+        field: AnyField,
         *,
         rng: np.random.Generator | None = None,
         image: Image | None = None,
@@ -61,11 +61,11 @@ class Guided:
         image = needed(image, "Guided")
         height, width = image.height, image.width
         segments = compacted(segmentation)
-        cell = (height * width / len(field.rows)) ** 0.5
+        cell = (height * width / (field.grid[0] * field.grid[1])) ** 0.5
         count = segments.count
         shrink = max(1, self.radius * cell / _RADIUS, (4 * count * height * width / _FLOATS) ** 0.5)
         size = max(1, round(height / shrink)), max(1, round(width / shrink))
-        maps = masks(segments, size).to(field.rows.device)
+        maps = masks(segments, size).to(field.device)
         radius = max(1, round(self.radius * cell / shrink))
         factors = _linear_fits(picture_at(image, size).to(maps), maps, radius, self.epsilon)
         labels = np.empty((height, width), np.int32)

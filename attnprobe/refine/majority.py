@@ -9,7 +9,7 @@ import numpy as np
 from annotated_types import Ge, Le
 from pydantic import AfterValidator, Field
 
-from attnprobe.fields import AttentionField, Segmentation
+from attnprobe.fields import AnyField, Segmentation
 from attnprobe.refine.segments import bands
 from attnprobe.registry import refiner
 
@@ -46,7 +46,7 @@ class Majority:
     def __call__(
         self,
         segmentation: Segmentation,
-        field: AttentionField,
+        field: AnyField,
         *,
         rng: np.random.Generator | None = None,
         image: Image | None = None,

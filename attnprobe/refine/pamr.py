@@ -12,7 +12,7 @@ import torch
 import torch.nn.functional as F
 from annotated_types import Ge, Le, MinLen
 
-from attnprobe.fields import AttentionField, Segmentation
+from attnprobe.fields import AnyField, Segmentation
 from attnprobe.refine.segments import compacted, masks, needed, picture_at, reduced_size
 from attnprobe.registry import refiner
 
@@ -50,7 +50,7 @@ class Pamr:
     def __call__(
         self,
         segmentation: Segmentation,
-        field: AttentionField,
+        field: AnyField,
         *,
         rng: np.random.Generator | None = None,
         image: Image | None = None,
@@ -63,7 +63,7 @@ class Pamr:
         image = needed(image, "Pamr")
         segments = compacted(segmentation)
         size = reduced_size(image, self.side)
-        spread = masks(segments, size).to(field.rows.device)
+        spread = masks(segments, size).to(field.device)
         shifts = [(d * y, d * x) for d in self.dilations for y, x in product((-1, 0, 1), repeat=2)]
         others = [shift for shift in shifts if shift != (0, 0)]
         picture = picture_at(image, size).to(spread)

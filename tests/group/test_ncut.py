@@ -97,9 +97,22 @@ def test_every_cut_is_made_under_the_highest_threshold():
         ({"threshold": 0}, "NCut.threshold: .*greater than 0"),
         ({"threshold": 2.5}, "NCut.threshold: .*less than or equal to 2"),
         ({"exponent": -1}, "NCut.exponent: .*greater than 0"),
-        ({"affinity": "rows"}, "NCut.affinity: .*'attention' or 'cosine'"),
+        ({"affinity": "rows"}, "NCut.affinity: .*'attention', 'cosine' or 'features'"),
     ],
 )
 def test_bad_parameters(parameters, message):
     with pytest.raises(AttnProbeError, match=message):
         NCut(**parameters)
+
+
+def test_features_are_cut_as_their_cosines_are():
+    """Tokens of three directions, with noise: a segment each."""
+    random = np.random.default_rng(0)
+    truth = np.repeat([0, 1, 2], 16).reshape(6, 8)
+    features = np.eye(3)[truth] + 0.05 * random.standard_normal((6, 8, 3))
+    rows = torch.full((48, 48), 1 / 48)
+    field = AttentionField(rows, (6, 8), features=torch.from_numpy(features))
+    found = NCut(affinity="features", exponent=10, threshold=0.5)(field, rng=random)
+    assert adjusted_rand_score(truth.ravel(), found.labels.ravel()) == 1
+    with pytest.raises(AttnProbeError, match=r"NCut.affinity: the field has no features; use the"):
+        NCut(affinity="features")(AttentionField(rows, (6, 8)), rng=random)

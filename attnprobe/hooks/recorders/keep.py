@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Literal, get_args
 
 import torch
@@ -9,6 +10,7 @@ import torch
 from attnprobe.errors import CaptureError
 from attnprobe.hooks.call import AttentionCall
 from attnprobe.hooks.recorders.base import EVERY_AXIS, Axis, Recorder, Value
+from attnprobe.registry import checked
 
 Tensor = Literal["q", "k", "v", "logits", "probs", "out"]
 
@@ -51,23 +53,32 @@ class Keep(Recorder):
         return call.logits() if name == "logits" else call.probs()
 
 
+@checked
+@dataclass(frozen=True)
 class Features(Recorder):
     """The outputs at the image's tokens, heads side by side: (batch, H, W, channels) float32.
 
-    What attention hands to the projection after it. Videos: (batch, frames, H, W, channels).
-    Means are over steps only: each head and each layer has values of its own.
+    Videos: (batch, frames, H, W, channels). Means are over steps only: each head and each layer
+    has values of its own.
+
+    Args:
+        projected: what the layer hands on, after its own projection ``to_out``; else what
+            attention hands to that.
     """
 
-    linear = frozenset({"steps"})
+    projected: bool = False
 
-    def __repr__(self) -> str:
-        return "Features()"
+    linear = frozenset({"steps"})
 
     def record(self, call: AttentionCall) -> torch.Tensor:
         grid = call.query_grid
         if grid is None:
             raise CaptureError(f"Features: the queries of {call.name} lie on no grid known")
         out = call.out.transpose(1, 2).flatten(2)
+        if self.projected:
+            if call.projection is None:
+                raise CaptureError(f"Features: {call.name} has no projection to_out of its own")
+            out = call.projection(out)
         items = [out[item, call.image_queries(item)].float() for item in range(len(out))]
         frames = grid if grid[0] > 1 else grid[1:]
         return torch.stack(items).unflatten(1, frames)

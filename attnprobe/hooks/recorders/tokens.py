@@ -77,6 +77,12 @@ class TokenMaps(Recorder):
         return torch.stack([maps[item, call.image_queries(item)] for item in range(batch)])
 
 
+def find_word(prompt: str, word: str) -> re.Match[str] | None:
+    """Where a whole word (or several in a row) first stands in a prompt, capitals apart."""
+    pattern = rf"(?<!{_LETTER}){re.escape(word)}(?!{_LETTER})"
+    return re.search(pattern, prompt, re.IGNORECASE) if word.strip() else None
+
+
 def token_places(tokenizer: Any, prompt: str, word: str) -> tuple[int, ...]:
     """The places of the tokens of a word (or of several words in a row) in a prompt.
 
@@ -91,8 +97,7 @@ def token_places(tokenizer: Any, prompt: str, word: str) -> tuple[int, ...]:
             f"{type(tokenizer).__name__} doesn't tell where its tokens lie in a prompt (only fast "
             "tokenizers do); give their places: TokenMaps({'cat': (2,)})"
         )
-    pattern = rf"(?<!{_LETTER}){re.escape(word)}(?!{_LETTER})"
-    found = re.search(pattern, prompt, re.IGNORECASE) if word.strip() else None
+    found = find_word(prompt, word)
     if found is None:
         raise CaptureError(f"the prompt has no word {word!r}{did_you_mean(word, prompt.split())}")
     limit = tokenizer.model_max_length

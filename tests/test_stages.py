@@ -1,0 +1,78 @@
+"""Stages that don't fit together are refused, in recipes and in Python."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+from attnprobe import AttentionField, AttnProbeError, Pipeline, Probe, load_recipe
+from attnprobe.aggregate import Cross, Multiscale, SelfCross
+from attnprobe.fields import AnyField, WordMaps
+from attnprobe.group import Argmax, DiffSeg
+from attnprobe.refine import MinArea, Pamr
+from attnprobe.stages import gives, misfit, takes
+
+if TYPE_CHECKING:
+    from somewhere_else import Nothing
+
+
+def test_kinds_are_read_off_the_annotations():
+    assert gives(Multiscale()) == (AttentionField,)
+    assert gives(Cross) == (WordMaps,)
+    assert takes(DiffSeg) == (AttentionField,)
+    assert takes(Argmax()) == (WordMaps,)
+    assert set(takes(Pamr())) == {AttentionField, WordMaps}
+
+
+def test_functions_and_classes_without_annotations_work_on_fields_of_attention():
+    class Bare:
+        def __call__(self, field, *, rng):
+            return field
+
+    def odd(field: Nothing, other: AnyField):
+        return field
+
+    assert takes(Bare()) == takes(lambda field: field) == takes(odd) == (AttentionField,)
+    assert misfit(lambda fields: fields[0], Bare()) is None
+
+
+def test_the_first_stage_that_does_not_fit_is_named():
+    assert misfit(SelfCross(), Argmax(), [Pamr()]) is None
+    path, sentence = misfit(Multiscale(), Argmax())
+    assert path == ("group",)
+    assert sentence == (
+        "argmax works on words' maps, but multiscale gives attention between places; "
+        "aggregators that fit: cross, self-cross"
+    )
+    path, sentence = misfit(Cross(), Argmax(), [Pamr(), MinArea()])
+    assert path == ("refine", 1)
+    assert sentence.startswith("min-area works on attention between places, but cross gives words")
+
+
+def test_a_pipeline_refuses_stages_that_do_not_fit(tiny):
+    with pytest.raises(AttnProbeError, match=r"Pipeline.group: diffseg works on attention"):
+        Pipeline(tiny, Probe(), Cross(), DiffSeg())
+
+
+@pytest.mark.parametrize(
+    ("changes", "place"),
+    [
+        ("group: {use: argmax}", "5:8: group: argmax works on words' maps"),
+        (
+            "aggregate: {use: cross}\ngroup: {use: argmax}\nrefine: [{use: pamr}, {use: min-area}]",
+            "7:23: refine.1: min-area works on",
+        ),
+        (
+            "aggregate: {use: cross}\ngroup: {use: argmax}\nrefine: {use: min-area}",
+            "7:9: refine: min-area works on",
+        ),
+    ],
+)
+def test_a_recipe_says_where(tmp_path, changes, place):
+    head = "name: x\nmodel: {preset: tiny}\nimages: {use: photos}\nseed: 0\n"
+    rest = changes if "aggregate" in changes else f"{changes}\naggregate: {{use: multiscale}}"
+    path = tmp_path / "x.yaml"
+    path.write_text(head + rest)
+    with pytest.raises(AttnProbeError, match=place.replace(".", r"\.")):
+        load_recipe(path)
