@@ -12,6 +12,7 @@ import math
 import torch
 
 from attnprobe.hooks.call import AttentionCall
+from attnprobe.hooks.memory import empty
 
 _ELEMENTS = 1 << 22
 """Probabilities that exist at once, of all heads: 16 MiB."""
@@ -35,11 +36,11 @@ def head_mean(call: AttentionCall) -> torch.Tensor:
     mask = None if call.mask is None else call.mask.expand(call.shape)
     # a mask of −1e4 makes the normaliser too coarse, and a row that sees nothing has none
     logsumexp = None if mask is not None or call.is_causal else call.logsumexp
-    total = call.q.new_empty((batch, queries, keys), dtype=torch.float32)
+    total = empty((batch, queries, keys), call.q.device)
     weights = total.new_full((1, heads), 1 / heads)
     step = min(queries, max(1, _ELEMENTS // (heads * keys)))
     # a fresh block a chunk would cost more in page faults than the softmax in it
-    buffers = total.new_empty(1 if logsumexp is not None else 2, heads * step * keys)
+    buffers = empty((1 if logsumexp is not None else 2, heads * step * keys), call.q.device)
     for item in range(batch):
         q, k = call.q[item].float() * call.scale, call.k[item].float()
         if call.grouped:
