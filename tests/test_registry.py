@@ -20,7 +20,9 @@ def _forget_what_tests_register():
 
 def test_ours_are_found_by_name():
     assert find("groupers", "diffseg") is DiffSeg
-    assert [e.name for e in entries("sources")] == ["folder", "photos", "prompts", "scenes"]
+    names = [e.name for e in entries("sources")]
+    assert names == sorted(names)
+    assert {"ade20k", "coco-stuff-27", "folder", "hf", "photos", "prompts", "scenes"} <= {*names}
 
 
 def test_every_component_of_ours_says_what_it_is():

@@ -1,15 +1,35 @@
 """Image sources: each lists samples, which are read when they are asked for."""
 
-from attnprobe.data import folder, photos, prompts, scenes
-from attnprobe.data.base import Drawing, Sample, Source
+from attnprobe.data import (
+    ade20k,
+    cityscapes,
+    coco,
+    domainnet,
+    folder,
+    hf,
+    pascal_context,
+    pascal_voc,
+    photos,
+    prompts,
+    scenes,
+)
+from attnprobe.data.base import Classes, Drawing, Sample, Source
 from attnprobe.data.images import IMAGE_SUFFIXES, read_image
 
 __all__ = [
     "IMAGE_SUFFIXES",
+    "Classes",
     "Drawing",
     "Sample",
     "Source",
+    "ade20k",
+    "cityscapes",
+    "coco",
+    "domainnet",
     "folder",
+    "hf",
+    "pascal_context",
+    "pascal_voc",
     "photos",
     "prompts",
     "read_image",

@@ -4,10 +4,60 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from pathlib import Path
+from typing import Annotated, Any, Protocol
 
 import numpy as np
+from annotated_types import Ge, MinLen
 from PIL.Image import Image
+from pydantic import BeforeValidator
+
+from attnprobe.errors import AttnProbeError
+
+VOID = -1
+"""The label of pixels that don't count."""
+
+
+def _as_text(path: Any) -> Any:
+    return str(path) if isinstance(path, Path) else path
+
+
+PathText = Annotated[str, MinLen(1), BeforeValidator(_as_text)]
+"""A file or folder; relative to the working directory, ~ is the home directory."""
+
+Count = Annotated[int, Ge(1)]
+Start = Annotated[int, Ge(0)]
+
+
+@dataclass(frozen=True, eq=False)
+class Classes:
+    """What the truth's labels 0 … C − 1 stand for.
+
+    Args:
+        names: (C,) by label; not always different ("food" is a thing and stuff in COCO-Stuff-27).
+        colours: (C, 3) uint8, the dataset's own, or None where it has none.
+
+    Raises:
+        AttnProbeError: there are no names, or the colours aren't (C, 3) uint8.
+    """
+
+    names: tuple[str, ...]
+    colours: np.ndarray | None = None
+
+    def __post_init__(self) -> None:
+        if not self.names:
+            raise AttnProbeError("Classes: at least one name is needed")
+        if self.colours is None:
+            return
+        if self.colours.shape != (len(self.names), 3) or self.colours.dtype != np.uint8:
+            raise AttnProbeError(
+                f"Classes: colours must be ({len(self.names)}, 3) uint8, one a name. "
+                f"Got {self.colours.shape} {self.colours.dtype} instead."
+            )
+        self.colours.setflags(write=False)
+
+    def __len__(self) -> int:
+        return len(self.names)
 
 
 @dataclass(frozen=True)
@@ -48,7 +98,11 @@ class Sample:
 
 
 class Source(Protocol):
-    """An image source: a registered component that lists samples and reads no pixels."""
+    """An image source: a registered component that lists samples and reads no pixels.
+
+    One whose truth has the same classes in every image says so in a property `classes` (a
+    `Classes`), which others lack or have as None: ``getattr(source, "classes", None)``.
+    """
 
     def __call__(self) -> Sequence[Sample]:
         """List the samples; raises ImageError if there are none."""

@@ -1,30 +1,28 @@
-"""Your own images: files, patterns and folders."""
+"""Your own images: files, patterns and folders, with label files where there are some."""
 
 from __future__ import annotations
 
 import os
 import re
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
+import numpy as np
 from annotated_types import MinLen
-from pydantic import BeforeValidator
 
-from attnprobe.data.base import Sample, no_truth
+from attnprobe.data.base import Classes, PathText, Sample, no_truth
+from attnprobe.data.benchmark import lacks_of_labels, names_in
 from attnprobe.data.images import IMAGE_SUFFIXES, printable, read_image
-from attnprobe.errors import ImageError
+from attnprobe.data.inventory import Inventory
+from attnprobe.data.labels import read_truth
+from attnprobe.data.table import plain_labels
+from attnprobe.data.walk import walked
+from attnprobe.errors import ComponentError, ImageError
 from attnprobe.registry import source
-
-
-def _as_text(path: Any) -> Any:
-    return str(path) if isinstance(path, Path) else path
-
-
-PathText = Annotated[str, MinLen(1), BeforeValidator(_as_text)]
 
 
 @source("folder")
@@ -37,21 +35,84 @@ class Folder:
     before 10.jpg. As much of a path as exists is taken literally, so that brackets in a file's
     name make no pattern. Relative paths start at the working directory, ~ is the home directory.
 
+    Labels are grey or indexed PNG files of the pictures' sizes, in a folder that is ordered as that
+    of the pictures: truth/day/1.png for photos/day/1.jpg. 255 is void.
+
     Args:
         path: a file, pattern or folder, or a list of these.
+        labels: the folder of the label files; pictures come without truth by default.
+        names: what the labels 0, 1, … are called; then no others are allowed.
     """
 
     path: PathText | Annotated[tuple[PathText, ...], MinLen(1)]
+    labels: PathText | None = None
+    names: Annotated[tuple[str, ...], MinLen(1)] | None = None
+
+    def __post_init__(self) -> None:
+        if self.names is not None and self.labels is None:
+            raise ComponentError("Folder.names: are those of labels, so a labels folder is needed")
+
+    @property
+    def classes(self) -> Classes | None:
+        """The classes, if they have names."""
+        return None if self.names is None else Classes(self.names)
 
     def __call__(self) -> Sequence[Sample]:
-        """List the images; raises ImageError where there are none."""
-        given = (self.path,) if isinstance(self.path, str) else self.path
-        bases, found = zip(*map(_found, given), strict=True)
-        files = list(dict.fromkeys(file for files in found for file in files))
+        """List the images; raises ImageError where there are none, or no folder of labels."""
+        files = self._files()
+        names = _names(list(files), tuple(files.values()))
         return [
-            Sample(name, partial(read_image, file), no_truth, printable(file))
-            for name, file in zip(_names(files, bases), files, strict=True)
+            Sample(name, partial(read_image, file), truth, printable(file))
+            for name, file, truth in zip(names, files, self._truths(files), strict=True)
         ]
+
+    def inventory(self) -> Inventory:
+        """How many images and label files there are, and which lack the other."""
+        files = self._files()
+        counts = [("pictures", len(files), self._said())]
+        if self.labels is None:
+            return Inventory(tuple(counts), ())
+        folder = self._label_folder()
+        labels = names_in(folder, ".png")
+        counts.append(("labels", len(labels), printable(folder)))
+        pictures = {_label_name(file, base) for file, base in files.items()}
+        return Inventory(tuple(counts), tuple(lacks_of_labels(pictures, set(labels))))
+
+    def _files(self) -> dict[Path, Path]:
+        """Each image, with the folder that its place is told from."""
+        given = (self.path,) if isinstance(self.path, str) else self.path
+        labels = None if self.labels is None else self._label_folder()
+        files: dict[Path, Path] = {}
+        for base, found in map(_found, given):
+            for file in found:
+                if labels is None or labels not in file.parents:
+                    files.setdefault(file, base)
+        if not files:
+            raise ImageError(f"{self._said()}: no images but those of labels")
+        return files
+
+    def _said(self) -> str:
+        return printable(self.path if isinstance(self.path, str) else ", ".join(self.path))
+
+    def _label_folder(self) -> Path:
+        folder = Path(os.path.expanduser(self.labels or "")).absolute()
+        if not os.path.isdir(folder):
+            raise ImageError(f"{printable(folder)}: no such folder, where the labels should be")
+        return folder
+
+    def _truths(self, files: dict[Path, Path]) -> list[Callable[[], np.ndarray | None]]:
+        if self.labels is None:
+            return [no_truth] * len(files)
+        folder = self._label_folder()
+        labels_of = plain_labels(None if self.names is None else len(self.names))
+        return [
+            partial(read_truth, file, folder / f"{_label_name(file, base)}.png", labels_of)
+            for file, base in files.items()
+        ]
+
+
+def _label_name(file: Path, base: Path) -> str:
+    return file.relative_to(base).with_suffix("").as_posix()
 
 
 def _found(given: str) -> tuple[Path, list[Path]]:
@@ -62,7 +123,7 @@ def _found(given: str) -> tuple[Path, list[Path]]:
     while not os.path.exists(base):
         base = base.parent
     try:
-        files = _walked(base) if base == path else _matched(base, path.relative_to(base))
+        files = _below(base) if base == path else _matched(base, path.relative_to(base))
         images = sorted({file for file in files if _is_image(file)}, key=_natural)
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or error
@@ -73,21 +134,9 @@ def _found(given: str) -> tuple[Path, list[Path]]:
     return base, images
 
 
-def _walked(folder: Path) -> Iterator[Path]:
-    """Every file below that isn't hidden; no folder twice, so that links lead in no circle."""
-
-    def refuse(error: OSError) -> None:
-        raise error
-
-    seen = set()
-    for place, folders, files in os.walk(folder, followlinks=True, onerror=refuse):
-        status = os.stat(place)
-        if (status.st_dev, status.st_ino) in seen:
-            folders.clear()
-            continue
-        seen.add((status.st_dev, status.st_ino))
-        folders[:] = sorted(name for name in folders if not name.startswith("."))
-        yield from (Path(place, name) for name in files if not name.startswith("."))
+def _below(folder: Path) -> Iterator[Path]:
+    for place, files in walked(folder):
+        yield from (Path(place, name) for name in files)
 
 
 def _matched(base: Path, pattern: Path) -> Iterator[Path]:

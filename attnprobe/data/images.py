@@ -10,7 +10,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import numpy as np
-from PIL import Image, ImageOps
+from PIL import ExifTags, Image, ImageOps
 
 from attnprobe.errors import ImageError
 
@@ -43,9 +43,30 @@ def read_image(path: str | Path) -> Image.Image:
             pixels than `MAX_PIXELS`.
     """
     with opened(path) as image:
-        with suppress(Exception):  # A broken EXIF block says nothing against the pixels.
-            ImageOps.exif_transpose(image, in_place=True)
-        return _rgb(image)
+        return upright_rgb(image)
+
+
+def upright_rgb(image: Image.Image) -> Image.Image:
+    """A picture that was opened, as `read_image` gives it."""
+    with suppress(Exception):  # A broken EXIF block says nothing against the pixels.
+        ImageOps.exif_transpose(image, in_place=True)
+    return _rgb(image)
+
+
+def picture_size(path: str | Path) -> tuple[int, int]:
+    """Height and width of a file's upright picture, mostly from its first bytes alone.
+
+    Raises:
+        ImageError: no such file, or no picture.
+    """
+    with naming(path), warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        with Image.open(path, formats=tuple(FORMATS)) as image:
+            turned = False
+            if "exif" in image.info:
+                with suppress(Exception):
+                    turned = image.getexif().get(ExifTags.Base.Orientation) in (5, 6, 7, 8)
+            return (image.width, image.height) if turned else (image.height, image.width)
 
 
 @contextmanager
@@ -54,7 +75,7 @@ def opened(path: str | Path) -> Iterator[Image.Image]:
 
     So is a fault in the block, whose ImageErrors need not name the path.
     """
-    try:
+    with naming(path):
         mode = Path(path).stat().st_mode
         if stat.S_ISDIR(mode):
             raise ImageError("a folder, where a picture is wanted")
@@ -66,6 +87,13 @@ def opened(path: str | Path) -> Iterator[Image.Image]:
                 _check_pixels(image.width * image.height)
                 image.load()
                 yield image
+
+
+@contextmanager
+def naming(path: str | Path) -> Iterator[None]:
+    """Turn any fault of the block into an ImageError that names the path."""
+    try:
+        yield
     except Exception as error:  # On broken files Pillow's readers raise errors of every kind.
         raise ImageError(f"{printable(path)}: {_fault(error)}") from error
 

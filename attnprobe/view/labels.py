@@ -8,7 +8,8 @@ import numpy as np
 from PIL import Image
 
 from attnprobe.data.images import opened
-from attnprobe.errors import AttnProbeError, ImageError
+from attnprobe.data.labels import label_numbers
+from attnprobe.errors import AttnProbeError
 from attnprobe.files import write_whole
 from attnprobe.view.palette import palette
 
@@ -48,6 +49,4 @@ def load_labels(path: str | Path) -> np.ndarray:
         ImageError: the file can't be read, or its picture has other than one number a pixel.
     """
     with opened(path) as image:
-        if image.mode not in ("1", "L", "P") and not image.mode.startswith("I"):
-            raise ImageError(f"labels must be an indexed or grey picture. Got mode {image.mode}")
-        return np.asarray(image).astype(np.int32)
+        return label_numbers(image)
