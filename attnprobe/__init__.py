@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from attnprobe.probe import Probe
     from attnprobe.recipe import Recipe, load_recipe
     from attnprobe.registry import aggregator, grouper, refiner, source
+    from attnprobe.view.widget import explore
 
     __version__: str
 
@@ -51,6 +52,7 @@ _HOMES = {
     "TokenMaps": "attnprobe.hooks",
     "aggregator": "attnprobe.registry",
     "capture": "attnprobe.hooks",
+    "explore": "attnprobe.view.widget",
     "grouper": "attnprobe.registry",
     "load_capture": "attnprobe.hooks",
     "load_recipe": "attnprobe.recipe",
@@ -75,9 +77,9 @@ __all__ = [
     "Recorder",
     "Segmentation",
     "TokenMaps",
-    "__version__",
     "aggregator",
     "capture",
+    "explore",
     "grouper",
     "load_capture",
     "load_recipe",

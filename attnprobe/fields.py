@@ -16,6 +16,10 @@ from attnprobe.errors import AttnProbeError
 if TYPE_CHECKING:
     from PIL.Image import Image
 
+    from attnprobe.group.diffseg import DiffSeg
+    from attnprobe.pipeline import ImageLike
+    from attnprobe.view.widget import Explorer
+
 Size = tuple[int, int]
 """Height and width, in that order."""
 
@@ -102,6 +106,14 @@ class AttentionField:
 
         rows = resample(self.rows, self.grid, grid)
         return replace(self, rows=rows, grid=grid, features=None)
+
+    def explore(
+        self, image: ImageLike, group: DiffSeg | None = None, words: WordMaps | None = None
+    ) -> Explorer:
+        """The field over its picture, to point at in a notebook; see `explore_field`."""
+        from attnprobe.view.widget import explore_field
+
+        return explore_field(self, image, group, words)
 
 
 @dataclass(frozen=True, eq=False)

@@ -30,7 +30,7 @@ def test_type_checkers_see_the_names_that_are_loaded_late():
         for alias in node.names
     }
     assert static == attnprobe._HOMES
-    assert set(attnprobe.__all__) == {*static, "__version__"}
+    assert set(attnprobe.__all__) == {*static}
 
 
 def test_the_package_alone_imports_nothing_heavy():
