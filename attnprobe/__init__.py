@@ -21,10 +21,10 @@ if TYPE_CHECKING:
         PerHead,
         Recorder,
         TokenMaps,
-        capture,
         load_capture,
-        plan,
     )
+    from attnprobe.hooks.capture import capture
+    from attnprobe.hooks.plan import plan
     from attnprobe.models import ModelSpec
     from attnprobe.pipeline import Pipeline
     from attnprobe.probe import Probe
@@ -51,12 +51,12 @@ _HOMES = {
     "Segmentation": "attnprobe.fields",
     "TokenMaps": "attnprobe.hooks",
     "aggregator": "attnprobe.registry",
-    "capture": "attnprobe.hooks",
+    "capture": "attnprobe.hooks.capture",
     "explore": "attnprobe.view.widget",
     "grouper": "attnprobe.registry",
     "load_capture": "attnprobe.hooks",
     "load_recipe": "attnprobe.recipe",
-    "plan": "attnprobe.hooks",
+    "plan": "attnprobe.hooks.plan",
     "read_image": "attnprobe.data.images",
     "refiner": "attnprobe.registry",
     "source": "attnprobe.registry",

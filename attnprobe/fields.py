@@ -115,6 +115,15 @@ class AttentionField:
 
         return explore_field(self, image, group, words)
 
+    def __repr__(self) -> str:
+        beside = "" if self.features is None else f", {self.features.shape[2]} features"
+        return f"AttentionField{self._said()}: {self.grid[0]}×{self.grid[1]}{beside}"
+
+    def _repr_html_(self) -> str:
+        from attnprobe.view.html_field import field_html
+
+        return field_html(self)
+
 
 @dataclass(frozen=True, eq=False)
 class WordMaps:

@@ -7,6 +7,8 @@ comes with attnprobe.
 from __future__ import annotations
 
 from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
 
 import nbformat
 from nbclient import NotebookClient
@@ -19,6 +21,8 @@ NOTEBOOKS = DOCS.parent / "notebooks"
 
 HEIGHT, GAP = 160, 6
 """Of a picture in the strip and between two, pixels."""
+
+PROGRESS_BAR = "application/vnd.jupyter.widget-view+json"
 
 IMAGES = "images=[{use: photos}, {use: scenes, count: 4}]"
 
@@ -48,13 +52,20 @@ def make_strip() -> Image.Image:
 def run_notebook(path: Path) -> None:
     """Run a notebook and store what it shows, without what libraries say while they load."""
     notebook = nbformat.read(path, as_version=4)
-    NotebookClient(notebook, kernel_name="python3").execute(cwd=str(NOTEBOOKS))
+    with TemporaryDirectory() as folder:
+        client = NotebookClient(notebook, kernel_name="python3", coalesce_streams=True)
+        client.execute(cwd=folder)
     for cell in notebook.cells:
         cell.metadata.pop("execution", None)  # when it ran, which is never the same
         if cell.cell_type == "code":
-            cell.outputs = [out for out in cell.outputs if out.get("name") != "stderr"]
+            cell.outputs = [out for out in cell.outputs if not _passing(out)]
     notebook.metadata.language_info = {"name": "python"}
     nbformat.write(notebook, path)
+
+
+def _passing(output: Any) -> bool:
+    """Whether it is a message or a progress bar."""
+    return output.get("name") == "stderr" or PROGRESS_BAR in output.get("data", {})
 
 
 if __name__ == "__main__":

@@ -1,5 +1,8 @@
 """Every notebook runs, and what it stores is what a run shows."""
 
+import os
+import re
+from itertools import pairwise
 from pathlib import Path
 
 import nbformat
@@ -14,13 +17,25 @@ def code_cells(notebook):
     return [cell for cell in notebook.cells if cell.cell_type == "code"]
 
 
+def noise(output):
+    """What libraries say while they load: standard error, and bars where ipywidgets is there."""
+    bar = "application/vnd.jupyter.widget-view+json" in output.get("data", {})
+    return bar or output.get("name") == "stderr"
+
+
 def kinds(cell):
-    """What a cell shows, by kind; what libraries say on standard error is left out."""
-    return [
+    """What a cell shows, by kind, without noise; printed lines may come together or apart."""
+    shown = [
         (output.output_type, sorted(output.get("data", {})))
         for output in cell.outputs
-        if output.get("name") != "stderr"
+        if not noise(output)
     ]
+    pairs = pairwise([None, *shown])
+    return [kind for before, kind in pairs if kind != before or kind[0] != "stream"]
+
+
+def printed(cell):
+    return "".join(output.get("text", "") for output in cell.outputs if not noise(output))
 
 
 def test_there_is_one():
@@ -30,6 +45,7 @@ def test_there_is_one():
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
 def test_it_runs_and_shows_what_is_stored(path, tmp_path, monkeypatch):
     monkeypatch.setenv("PYTHONPATH", str(ROOT))
+    monkeypatch.setenv("HF_HOME", str(tmp_path / "hub"))  # no weights but those that come along
     stored = nbformat.read(path, as_version=4)
     fresh = nbformat.read(path, as_version=4)
     NotebookClient(fresh, timeout=300, kernel_name="python3").execute(cwd=str(tmp_path))
@@ -40,8 +56,26 @@ def test_it_runs_and_shows_what_is_stored(path, tmp_path, monkeypatch):
 
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
 def test_it_is_small_and_stores_no_noise(path):
-    assert path.stat().st_size < 300_000
+    assert path.stat().st_size < 1_500_000
     nbformat.validate(notebook := nbformat.read(path, as_version=4))
     shown = [output for cell in code_cells(notebook) for output in cell.outputs]
     assert shown
-    assert not [output for output in shown if output.get("name") == "stderr"]
+    assert not [output for output in shown if noise(output)]
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+def test_it_names_no_file_of_the_machine_it_ran_on(path):
+    notebook = nbformat.read(path, as_version=4)
+    for cell in code_cells(notebook):
+        plain = [str(output.get("data", {}).get("text/plain", "")) for output in cell.outputs]
+        for said in (printed(cell), *plain):
+            assert not re.search(r"/(home|root|tmp|work|usr|Users)/|0x[0-9a-f]{6}", said)
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+def test_its_links_lead_somewhere(path):
+    notebook = nbformat.read(path, as_version=4)
+    text = "\n".join(cell.source for cell in notebook.cells if cell.cell_type == "markdown")
+    for link in re.findall(r"\]\(([^)#]+)\)", text):
+        place = os.path.normpath(ROOT / "docs" / "notebooks" / link)  # as pages, not as files
+        assert os.path.isfile(place) or "://" in link, link

@@ -56,9 +56,13 @@ class Job:
 
     def _single(self, recipe: Recipe, samples: list[Sample], folder: RunFolder) -> bool:
         from attnprobe.run.display import console, show
+        from attnprobe.run.folder import REPORT
+        from attnprobe.view.report import write_report
 
         earlier = self._earlier(folder, recipe, samples)
         if earlier and earlier.results.complete:
+            if not (folder.path / REPORT).exists():  # killed between the scores and it
+                write_report(folder.path)
             self._say(f"complete: all {len(samples)} images are done in {folder.path}", folder)
             return False
         pipeline = self._build(recipe)
@@ -144,12 +148,13 @@ class Job:
         stopped: _Stopped,
         title: str = "",
     ) -> Results:
-        """Carry one recipe over its images."""
+        """Carry one recipe over its images; one with a title is a point of a sweep."""
         from attnprobe.run.carry import Run
         from attnprobe.run.display import progress
 
         errors = _errors(self.quiet)
-        run = Run(recipe, samples, pipeline, folder, earlier)
+        # A sweep is looked at as a whole, and its points would keep the same maps again and again.
+        run = Run(recipe, samples, pipeline, folder, earlier, shown=not title)
         stopped.results = run.results
         for note in run.notes:
             errors.print(f"note: {note}", markup=False, highlight=False, soft_wrap=True)

@@ -33,7 +33,9 @@ def leading(
     """The `count` largest eigenvalues, descending, of a symmetric matrix and their vectors (N, K).
 
     Large ones by implicitly restarted Lanczos (SciPy's ARPACK), to which the matrix is only a
-    product, so it stays on its device; small ones, or where nearly all are wanted, in full.
+    product, so it stays on its device; small ones, or where nearly all are wanted, in full. Not by
+    LOBPCG (Knyazev 2001): for 2 to 13 vectors of 4096 tokens SciPy's took as long and left
+    residuals a hundred times as large, PyTorch's took two to seven times as long.
     """
     n = len(matrix)
     count = min(count, n)

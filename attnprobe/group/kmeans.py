@@ -6,18 +6,13 @@ from dataclasses import dataclass
 from typing import Annotated, Literal
 
 import numpy as np
-import torch
 from annotated_types import Ge
 
 from attnprobe.fields import AttentionField, Segmentation
-from attnprobe.group.counts import Candidates, true_count
+from attnprobe.group.counts import Candidates, by_gap, by_silhouette, true_count
 from attnprobe.group.lloyd import Geometry, Space, lloyd, plus_plus
-from attnprobe.group.pairs import pairwise
 from attnprobe.group.soft import from_scores
 from attnprobe.registry import grouper
-
-_SAMPLE = 512
-"""Tokens on which silhouettes are taken."""
 
 
 @grouper("kmeans")
@@ -30,17 +25,20 @@ class KMeans:
     the same labels. There are fewer clusters than asked for where the field has fewer distinct
     rows. Proposals are the tokens' scores under the clusters, affine in the row, so enlarging them
     is K-Means on bilinearly enlarged rows. O(K·N²) a step in time, N² + K·N in memory (N² more
-    for the cosine); the choice by silhouette adds one such run on 512 tokens for each candidate.
+    for the cosine). The choice by silhouette adds one such run on 512 tokens for each candidate,
+    that by the gap eleven.
 
     Args:
         clusters: how many; ``truth``: as many as the image's truth has classes; ``silhouette``:
-            the candidate with the highest mean silhouette (Rousseeuw 1987) on 512 tokens.
+            the candidate with the highest mean silhouette (Rousseeuw 1987) on 512 tokens;
+            ``gap``: the first one whose clusters are tighter than those of uniform rows by as
+            much as the next one's (Tibshirani et al. 2001), on 512 tokens.
         geometry: what is near: ``euclidean``, ``cosine`` (spherical K-Means, Dhillon & Modha
             2001) or ``kl`` (divergence of a row from its cluster's mean, Banerjee et al. 2005).
-        candidates: least and most clusters that ``silhouette`` tries.
+        candidates: least and most clusters that ``silhouette`` and ``gap`` try.
     """
 
-    clusters: Annotated[int, Ge(1)] | Literal["truth", "silhouette"] = 6
+    clusters: Annotated[int, Ge(1)] | Literal["truth", "silhouette", "gap"] = 6
     geometry: Geometry = "euclidean"
     candidates: Candidates = (2, 12)
 
@@ -52,29 +50,17 @@ class KMeans:
         truth: np.ndarray | None = None,
     ) -> Segmentation:
         """Segment on the field's grid; proposals (K, H, W) come with the labels."""
-        if self.clusters == "truth":
-            count = true_count(truth, "KMeans")
-        elif self.clusters == "silhouette":
-            count = self._best_count(field.rows, rng)
-        else:
-            count = self.clusters
         space = Space(field.rows, self.geometry)
+        count = self._count(space, rng, truth)
         return from_scores(space.scores(lloyd(space, plus_plus(space, count, rng))), field.grid)
 
-    def _best_count(self, rows: torch.Tensor, rng: np.random.Generator) -> int:
-        """The candidate with the highest silhouette on a sample; 1 if none divides it."""
-        from sklearn.metrics import silhouette_score
-
-        chosen = rng.permutation(len(rows))[:_SAMPLE]
-        sample = rows[torch.from_numpy(chosen).to(rows.device)]
-        space = Space(sample, self.geometry)
-        distances = pairwise(sample, self.geometry)
-        best, count = -1.0, 1
-        for candidate in range(self.candidates[0], self.candidates[1] + 1):
-            start = plus_plus(space, candidate, rng)
-            labels = space.scores(lloyd(space, start)).argmax(1).cpu().numpy()
-            if 1 < np.unique(labels).size < len(sample):
-                score = silhouette_score(distances, labels, metric="precomputed")
-                if score > best:
-                    best, count = score, candidate
-        return count
+    def _count(self, space: Space, rng: np.random.Generator, truth: np.ndarray | None) -> int:
+        match self.clusters:
+            case "truth":
+                return true_count(truth, "KMeans")
+            case "silhouette":
+                return by_silhouette(space, self.candidates, rng)
+            case "gap":
+                return by_gap(space, self.candidates, rng)
+            case count:
+                return count

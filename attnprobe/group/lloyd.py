@@ -21,6 +21,12 @@ TOLERANCE = 1e-4
 _LEAST = 1e-12
 """Probabilities below this count as this in logarithms."""
 
+_MANY = 4
+"""If more than one row in so many is wanted, all are read: picking rows out copies them."""
+
+_UNSURE = 1e-5
+"""Scores that differ by less than this share of their terms may differ by rounding alone."""
+
 _SAME = 1e-6
 """Rows this near to a mean, relative to the farthest row's distance from the centre, are on it."""
 
@@ -38,7 +44,7 @@ class Space:
     def __init__(self, rows: torch.Tensor, geometry: Geometry = "euclidean") -> None:
         self.geometry = geometry
         self.points = F.normalize(rows, dim=1) if geometry == "cosine" else rows
-        self.centre = rows.mean(0)
+        self.centre = self.points.mean(0)
 
     @cached_property
     def own(self) -> torch.Tensor:
@@ -50,27 +56,88 @@ class Space:
         chunks = self.points.split(512)
         return torch.cat([0.5 * (chunk - self.centre).square().sum(1) for chunk in chunks])
 
+    @cached_property
+    def lengths(self) -> torch.Tensor:
+        """(M,) Euclidean lengths of the rows."""
+        return torch.linalg.vector_norm(self.points, dim=1)
+
     @property
     def variance(self) -> float:
         """The mean of the columns' variances."""
         count, width = self.points.shape
-        squares = float(torch.linalg.vector_norm(self.points)) ** 2 / count
-        return max(0.0, squares - float(self.points.mean(0).square().sum())) / width
+        squares = float(self.lengths.double().square().sum()) / count
+        return max(0.0, squares - float(self.centre.square().sum())) / width
+
+    def planes(self, means: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """Slopes (K, N) and offsets (K,) of the scores: slope·row + offset."""
+        if self.geometry == "cosine":
+            return F.normalize(means, dim=1), means.new_zeros(len(means))
+        if self.geometry == "kl":
+            return means.clamp(min=_LEAST).log(), means.new_zeros(len(means))
+        away = means - self.centre  # differences keep what float32 would cancel
+        return away, -0.5 * ((means + self.centre) * away).sum(1)
 
     def scores(self, means: torch.Tensor) -> torch.Tensor:
         """(M, K) nearness of each row to each mean; a row belongs to the first highest."""
-        if self.geometry == "cosine":
-            return (F.normalize(means, dim=1) @ self.points.T).T
-        if self.geometry == "kl":
-            return (means.clamp(min=_LEAST).log() @ self.points.T).T
-        away = means - self.centre  # differences keep what float32 would cancel
-        return (away @ self.points.T).T - 0.5 * ((means + self.centre) * away).sum(1)
+        slopes, offsets = self.planes(means)
+        return (slopes @ self.points.T).T + offsets
 
     def divergences(self, means: torch.Tensor) -> torch.Tensor:
         """(M, K) half squared distance, 1 − cosine or KL(row‖mean)."""
         return (self.own[:, None] - self.scores(means)).clamp_(min=0)
 
-    def means(self, labels: torch.Tensor, start: torch.Tensor) -> torch.Tensor:
+
+class Nearest:
+    """The nearest mean of each row from step to step; only rows in doubt are looked at again.
+
+    A row keeps its mean while that one's score leads by more than both its own and any other may
+    have changed, |Δscore| ≤ |Δslope|·|row| + |Δoffset|. It is Hamerly's bound (2010, "Making
+    k-means even faster") for scores instead of distances, so it holds in every geometry.
+    """
+
+    def __init__(self, space: Space) -> None:
+        self._space = space
+        self._planes: tuple[torch.Tensor, torch.Tensor] | None = None
+        self._labels = space.points.new_zeros(len(space.points), dtype=torch.int64)
+        self._lead = space.points.new_zeros(len(space.points))
+
+    def __call__(self, means: torch.Tensor) -> torch.Tensor:
+        """(M,) the number of the first highest score."""
+        slopes, offsets = self._space.planes(means)
+        doubtful = slice(None) if self._planes is None else self._doubtful(slopes, offsets)
+        scores = (slopes @ self._space.points[doubtful].T).T + offsets
+        best = scores.topk(min(2, len(means)), 1).values
+        self._lead[doubtful] = best[:, 0] - best[:, -1]
+        self._labels = self._labels.clone()
+        self._labels[doubtful] = scores.argmax(1)
+        self._planes = slopes, offsets
+        return self._labels
+
+    def _doubtful(self, slopes: torch.Tensor, offsets: torch.Tensor) -> torch.Tensor | slice:
+        assert self._planes is not None
+        lengths = self._space.lengths
+        turned, lifted = (slopes - self._planes[0]).norm(dim=1), (offsets - self._planes[1]).abs()
+        changed = lengths[:, None] * turned + lifted
+        self._lead -= changed.topk(min(2, len(slopes)), 1).values.sum(1)
+        unsure = _UNSURE * (lengths * slopes.norm(dim=1).max() + offsets.abs().max())
+        doubtful = (self._lead <= unsure).nonzero()[:, 0]
+        return slice(None) if _MANY * len(doubtful) > len(lengths) else doubtful
+
+
+class Means:
+    """The means of clusters from step to step; only rows that move are read, and change them.
+
+    Args:
+        space: the rows.
+        count: of the clusters.
+    """
+
+    def __init__(self, space: Space, count: int) -> None:
+        self._space = space
+        self._sums = space.points.new_zeros(count, space.points.shape[1])
+        self._labels = space.points.new_full((len(space.points),), -1, dtype=torch.int64)
+
+    def __call__(self, labels: torch.Tensor, start: torch.Tensor) -> torch.Tensor:
         """Mean of each cluster's rows; an empty cluster takes the row farthest from its own mean.
 
         `start` are the means that the labels came from; scikit-learn has the same rule.
@@ -79,13 +146,22 @@ class Space:
         sizes = torch.bincount(labels, minlength=count)
         empty = (sizes == 0).nonzero()[:, 0]
         if len(empty):
-            far = self.divergences(start).gather(1, labels[:, None])[:, 0]
+            far = self._space.divergences(start).gather(1, labels[:, None])[:, 0]
             labels = labels.clone()
             labels[far.topk(len(empty)).indices] = empty
             sizes = torch.bincount(labels, minlength=count)
-        members = F.one_hot(labels, count).to(self.points)
-        sums = members.T @ self.points
-        return torch.where(sizes[:, None] > 0, sums / sizes[:, None], start)
+        self._move(labels)
+        return torch.where(sizes[:, None] > 0, self._sums / sizes[:, None], start)
+
+    def _move(self, labels: torch.Tensor) -> None:
+        points, count = self._space.points, len(self._sums)
+        moved = (labels != self._labels).nonzero()[:, 0]
+        if _MANY * len(moved) > len(labels):
+            self._sums = F.one_hot(labels, count).to(points).T @ points
+        else:
+            change = F.one_hot(labels[moved], count) - F.one_hot(self._labels[moved], count)
+            self._sums.addmm_(change.to(points).T, points[moved])
+        self._labels = labels
 
 
 def plus_plus(space: Space, clusters: int, rng: np.random.Generator) -> torch.Tensor:
@@ -116,9 +192,10 @@ def lloyd(space: Space, start: torch.Tensor) -> torch.Tensor:
     """Means (K, N) of the clusters by Lloyd's algorithm, with scikit-learn's stopping rule."""
     limit = TOLERANCE * space.variance
     means, labels = start, None
+    nearest, means_of = Nearest(space), Means(space, len(start))
     for _ in range(ITERATIONS):
-        before, labels = labels, space.scores(means).argmax(1)
-        old, means = means, space.means(labels, means)
+        before, labels = labels, nearest(means)
+        old, means = means, means_of(labels, means)
         settled = before is not None and torch.equal(before, labels)
         if settled or (means - old).square().sum() <= limit:
             break

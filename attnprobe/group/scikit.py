@@ -8,9 +8,9 @@ from typing import Any, Literal, get_args
 
 import numpy as np
 
+from attnprobe.distances import Metric, pairwise
 from attnprobe.errors import ComponentError
 from attnprobe.fields import AttentionField, Segmentation
-from attnprobe.group.pairs import pairwise
 from attnprobe.group.soft import from_labels
 from attnprobe.registry import did_you_mean, grouper
 
@@ -48,14 +48,17 @@ class SklearnClusterer:
     Args:
         estimator: its class in scikit-learn.
         params: its parameters, checked against its own constraints; see scikit-learn's manual.
-        on: what it clusters: the ``rows``; their ``distance``, half the symmetric KL divergence
-            (AgglomerativeClustering, DBSCAN, HDBSCAN, OPTICS); or the ``affinity`` ½(A + Aᵀ)
-            (AffinityPropagation, SpectralClustering).
+        on: what it clusters: the ``rows``; their ``distance`` (AgglomerativeClustering, DBSCAN,
+            HDBSCAN, OPTICS); or the ``affinity`` ½(A + Aᵀ) (AffinityPropagation,
+            SpectralClustering).
+        metric: of two rows, if `on` is ``distance``: ``kl``, half the symmetric divergence;
+            ``js``, ``hellinger``, ``euclidean`` or ``cosine``.
     """
 
     estimator: Estimator
     params: dict[str, bool | int | float | str | None] = field(default_factory=dict)
     on: Literal["rows", "distance", "affinity"] = "rows"
+    metric: Metric = "kl"
 
     def __post_init__(self) -> None:
         allowed = {"rows": get_args(Estimator), "distance": _DISTANCE, "affinity": _AFFINITY}
@@ -87,7 +90,7 @@ class SklearnClusterer:
         """Segment on the field's grid; proposals (K, H, W) come with the labels."""
         estimator = self._made(seed=int(rng.integers(2**31)))
         if self.on == "distance":
-            given = pairwise(field.rows, "kl").astype(np.float64)
+            given = pairwise(field.rows, self.metric).astype(np.float64)
         elif self.on == "affinity":
             given = field.symmetric().cpu().double().numpy()
         else:

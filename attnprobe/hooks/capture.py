@@ -62,6 +62,11 @@ class Capture:
     def __repr__(self) -> str:
         return f"Capture of {self.records!r}"
 
+    def _repr_html_(self) -> str:
+        from attnprobe.view.html_tables import records_html
+
+        return records_html(self.records)
+
     @property
     def records(self) -> Records:
         """All that was kept, a mapping from layer names."""

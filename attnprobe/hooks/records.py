@@ -216,6 +216,11 @@ class Records(Mapping[str, Any]):
 
         save_records(self, Path(path))
 
+    def _repr_html_(self) -> str:
+        from attnprobe.view.html_tables import records_html
+
+        return records_html(self)
+
     def _field(self, record: Record, item: int, step: int | None, keep: Recorder) -> AttentionField:
         kept, row = self._find(record, item, step)
         grid = self._grid(record, kept)

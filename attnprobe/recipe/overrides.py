@@ -33,7 +33,7 @@ class Override:
         said = f"--set {assignment}"
         path, equals, text = assignment.partition("=")
         keys = tuple(path.strip().split("."))
-        if not equals or not all(keys):
+        if not equals or not all(keys) or any(":" in key for key in keys):
             raise RecipeError(f"{said}: must be key=value, such as group.anchors=8")
         return cls(keys, text, said)
 

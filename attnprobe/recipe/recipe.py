@@ -6,13 +6,14 @@ import html
 import re
 from dataclasses import dataclass, field, is_dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any
 
 from annotated_types import Ge, Lt
 from pydantic import AfterValidator, Field
 
 from attnprobe import registry
 from attnprobe.errors import RecipeError
+from attnprobe.evaluate.protocol import PROTOCOLS, Match, Protocol, ProtocolName
 from attnprobe.files import write_whole
 from attnprobe.models import ModelSpec
 from attnprobe.probe import Probe
@@ -50,13 +51,43 @@ Seed = Annotated[int, Ge(0), Lt(2**32)]
 @checked
 @dataclass(frozen=True)
 class Evaluate:
-    """How segments are matched to the truth's classes, where images have a truth.
+    """How segments are scored, where images have a truth: a named protocol, or one changed.
 
     Args:
-        match: ``per-image``: each image's segments anew, one segment a class at most.
+        protocol: ``whole``: all that was segmented, at its own size; ``released``: the centre
+            square at 512 px, as DiffSeg's released program scores; ``diffcut`` and
+            ``diffcut-voc``: at 128 px, as DiffCut's does without and with a background class.
+        match: how segments meet the truth's classes, over what the protocol says: ``per-image``:
+            one to one, each image anew; ``per-dataset``: one to one, once for all images;
+            ``majority``: each segment takes its most frequent class; ``foreground``: what no class
+            takes is background; ``best-overlap``: each class takes the segment of best IoU.
+        size: side of the square at which is scored, over what the protocol says.
+        background: number of the background's class, for ``foreground``.
     """
 
-    match: Literal["per-image"] = "per-image"
+    protocol: ProtocolName = "whole"
+    match: Match | None = None
+    size: Annotated[int, Ge(1)] | None = None
+    background: Annotated[int, Ge(0)] | None = None
+
+    def __post_init__(self) -> None:
+        _ = self.rules  # refuses what doesn't go together
+
+    @property
+    def rules(self) -> Protocol:
+        """The protocol with the changes made."""
+        protocol = PROTOCOLS[self.protocol]
+        given = {"match": self.match, "size": self.size, "background": self.background}
+        changed: dict[str, Any] = {
+            key: value
+            for key, value in given.items()
+            if value not in (None, getattr(protocol, key))
+        }
+        if not changed:
+            return protocol
+        if "match" in changed:  # its background means nothing to another
+            changed = {"background": None, **changed}
+        return replace(protocol, name=f"{protocol.name}, changed", **changed)
 
 
 @checked

@@ -20,6 +20,7 @@ from pydantic.json_schema import SkipJsonSchema
 
 from attnprobe import registry
 from attnprobe.errors import AttnProbeError
+from attnprobe.recipe.docstring import Docstring
 from attnprobe.recipe.tree import Faults, Value
 
 
@@ -72,23 +73,25 @@ def make(
     `also` are keys that the mapping may have and that are no fields.
     """
     keys = recipe_fields(component)
+    hints = type_hints(component)
     allowed = [*also, *(field.name for field in keys)]
     if not isinstance(value.data, dict):
-        sentence = (
-            f"must be a mapping of keys; got {_shown_as_text(value)}; allowed: {', '.join(allowed)}"
-        )
-        faults.add(value.place, path, sentence)
+        fitting = [field.name for field in keys if _fits(hints[field.name], value)]
+        example = f"such as {{{fitting[0]}: {value.data}}}" if fitting else "of keys"
+        sentence = f"must be a mapping {example}; got {_shown_as_text(value)}"
+        faults.add(value.place, path, f"{sentence}; allowed: {', '.join(allowed)}")
         return None
     before = len(faults)
     unknown_keys(value, path, allowed, faults)
-    hints = type_hints(component)
     given: dict[str, Any] = {}
     for field in keys:
         if field.name in value.data:
             at = f"{path}.{field.name}"
             given[field.name] = convert(hints[field.name], value.data[field.name], at, faults)
         elif is_required(field):
-            faults.add(value.place, path, f"the key {field.name} is missing")
+            meaning = Docstring.of(component).keys.get(field.name)
+            said = f": {meaning.rstrip('.')}" if meaning else ""
+            faults.add(value.place, path, f"the key {field.name} is missing{said}")
     if len(faults) > before:
         return None
     try:
@@ -174,6 +177,17 @@ def _shown_as_text(value: Value) -> str:
     return f"{said}, which the quotes make text" if quoted else said
 
 
+def _fits(hint: Any, value: Value) -> bool:
+    """Whether a scalar may stand under a key of that type."""
+    if value.data is None or isinstance(value.data, list) or dataclass_in(hint)[0] is not None:
+        return False
+    try:
+        _strictly(_adapter(hint), value.data)
+    except ValidationError:
+        return False
+    return True
+
+
 def _strictly(adapter: TypeAdapter, data: Any) -> Any:
     # By way of JSON, where a list is a tuple's and a text a path's only form.
     return adapter.validate_json(json.dumps(data), strict=True)
@@ -194,6 +208,8 @@ def _explain(error: ValidationError, value: Value, path: str, faults: Faults) ->
             sentence = messages[0].removeprefix("Value error, ")
         else:
             sentence = "must be " + " or ".join(dict.fromkeys(words))
+            if words == ["a list"] and not isinstance(place.data, dict | None):
+                sentence += f", such as [{place.data}]"
         faults.add(place.place, at, f"{sentence}; got {_shown_as_text(place)}")
 
 

@@ -5,18 +5,18 @@ from __future__ import annotations
 import itertools
 import json
 import math
-import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from attnprobe.errors import RecipeError
+from attnprobe.recipe.labels import labels_of
 from attnprobe.recipe.load import check, read_recipe
 from attnprobe.recipe.overrides import Override
 from attnprobe.recipe.recipe import Recipe
 from attnprobe.recipe.schema import shown, unknown_keys
-from attnprobe.recipe.tree import NAMING, Faults, Value, put
+from attnprobe.recipe.tree import Faults, Value, put
 from attnprobe.registry import did_you_mean
 
 SWEPT = ("model", "probe", "aggregate", "group", "refine", "evaluate", "seed")
@@ -24,9 +24,6 @@ SWEPT = ("model", "probe", "aggregate", "group", "refine", "evaluate", "seed")
 
 MOST_POINTS = 1_000
 """Points of a sweep."""
-
-LONGEST_LABEL = 80
-"""Characters of a label."""
 
 
 @dataclass(frozen=True)
@@ -75,7 +72,10 @@ def load_points(path: str | Path, overrides: Iterable[str | Override] = ()) -> t
         return (Point("", {}, check(value, default_name, faults)),)
     base, points = split(value, faults)
     faults.settle()
-    labels = _labels(points)
+    labels = labels_of(
+        [axis.key for axis in points[0]],
+        [[axis.values[0].plain() for axis in axes] for axes in points],
+    )
     changed = [_at_point(base, axes, faults) for axes in points]
     _refuse_vain(base, changed, faults)
     found: dict[str, Point] = {}
@@ -130,6 +130,10 @@ def _axes(sweep: Value, faults: Faults) -> list[Axis]:
     if not isinstance(sweep.data, dict) or not sweep.data:
         faults.add(sweep.place, "sweep", f"must be a grid or a zip, {example}; got {shown(sweep)}")
         return []
+    if not {"grid", "zip"} & set(sweep.data) and any("." in key for key in sweep.data):
+        sentence = f"the keys that are swept stand under grid or zip, {example}"
+        faults.add(sweep.place, "sweep", sentence)
+        return []
     unknown_keys(sweep, "sweep", ["grid", "zip"], faults)
     if {"grid", "zip"} <= set(sweep.data):
         faults.add(sweep.place, "sweep", "must be either a grid or a zip, and not both")
@@ -181,35 +185,3 @@ def _leaves(value: Value) -> Iterator[Value]:
             yield from _leaves(item)
     else:
         yield value
-
-
-def _labels(points: list[list[Axis]]) -> list[str]:
-    """A label a point: its number, which makes it unique, and what is swept in short."""
-    names = _short_names([axis.key for axis in points[0]])
-    width = max(2, len(str(len(points))))
-    labels = []
-    for number, axes in enumerate(points, start=1):
-        said = [
-            f"{name}={_in_short(axis.values[0].plain())}"
-            for name, axis in zip(names, axes, strict=True)
-        ]
-        label = re.sub(r"[^\w.+=-]+", "_", "-".join([f"{number:0{width}}", *said]), flags=re.ASCII)
-        labels.append(label[:LONGEST_LABEL].rstrip("_.-="))
-    return labels
-
-
-def _short_names(keys: list[str]) -> list[str]:
-    """Each key from its last word on (an index is none); whole where two would be the same."""
-    short = [re.sub(r"^.*\.(?=[^.]*[^.\d])", "", key) for key in keys]
-    return [s if short.count(s) == 1 else key for s, key in zip(short, keys, strict=True)]
-
-
-def _in_short(data: Any) -> str:
-    """A value in a label: of a component its name, of equal list entries one."""
-    if isinstance(data, dict):
-        named = [data[key] for key in NAMING if key in data]
-        return _in_short(named[0]) if named else "_".join(f"{k}={_in_short(data[k])}" for k in data)
-    if isinstance(data, list):
-        parts = [_in_short(item) for item in data]
-        return parts[0] if len(set(parts)) == 1 else "_".join(parts)
-    return data if isinstance(data, str) else json.dumps(data)

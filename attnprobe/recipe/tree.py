@@ -8,7 +8,7 @@ from typing import Any
 
 from attnprobe.errors import RecipeError
 
-NAMING = ("use", "preset", "repo")
+NAMING = ("use", "preset", "repo", "protocol")
 """Keys that say which thing a section is about; its other keys belong to that thing."""
 
 
@@ -78,8 +78,8 @@ class Faults(list[str]):
 def merged(base: Value, change: Value) -> Value:
     """`base` with the keys of `change` over it, mappings within mappings too.
 
-    A section whose `use`, `preset` or `repo` becomes another one starts afresh, for the keys of
-    one component mean nothing to the next. Lists and scalars are replaced whole.
+    A section whose `use`, `preset`, `repo` or `protocol` becomes another one starts afresh, for
+    the keys of one component mean nothing to the next. Lists and scalars are replaced whole.
     """
     if not (isinstance(base.data, dict) and isinstance(change.data, dict)):
         return change

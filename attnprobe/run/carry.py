@@ -6,7 +6,8 @@ from collections.abc import Generator, Sequence
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
-from attnprobe.errors import AttnProbeError
+from attnprobe.errors import AttnProbeError, RecipeError
+from attnprobe.evaluate import Scoring, common_classes
 from attnprobe.run.environment import environment
 from attnprobe.run.folder import ENVIRONMENT, IMAGES, RECIPE, RunFolder
 from attnprobe.run.outcome import Outcome, carry_image
@@ -28,11 +29,15 @@ class Run:
         pipeline: the stages, as `recipe.build()` makes them.
         folder: where everything goes, held locked by the caller.
         earlier: the run to go on with; without one, what the folder holds is replaced.
+        shown: whether maps are kept and a report is written, to look at the run by itself.
 
     Attributes:
         results: what has been found.
         left: the images that are still to be done, failed ones among them.
         notes: what changed since the run began.
+
+    Raises:
+        RecipeError: the recipe's images can't be scored as its `evaluate` says.
     """
 
     def __init__(
@@ -42,18 +47,22 @@ class Run:
         pipeline: Pipeline,
         folder: RunFolder,
         earlier: Earlier | None = None,
+        shown: bool = True,
     ) -> None:
         self.pipeline = pipeline
         self.folder = folder
+        self.shown = shown
         self._samples = {sample.name: sample for sample in samples}
+        scoring = scoring_of(recipe)
         now = environment(recipe.seed, pipeline.model.describe())
         if earlier is None:
-            self.results = Results(folder, recipe.name, self._samples)
+            self.results = Results(folder, recipe.name, self._samples, scoring)
             self.notes: list[str] = []
             folder.clear()
             folder.write_json(ENVIRONMENT, now)
         else:
             self.results = earlier.results
+            self.results.scoring = scoring
             before = folder.read_json(ENVIRONMENT, {})
             changed = environment_notes(before, now)
             self.notes = [*earlier.notes, *changed]
@@ -75,7 +84,7 @@ class Run:
         try:
             for name in self.left:
                 sample = self._samples.get(name)
-                outcome = carry_image(self.pipeline, sample, self.folder) if sample else gone(name)
+                outcome = self._carry(sample) if sample else gone(name)
                 self.results.add(outcome)
                 yield outcome
         except BaseException:  # Ctrl-C, a full disk, or nobody asks for the next image
@@ -83,6 +92,48 @@ class Run:
                 self.results.write()
             raise
         self.results.write()
+        if self.shown:
+            self._report()
+
+    def _repr_html_(self) -> str:
+        from attnprobe.view.html_tables import results_html
+
+        return results_html(self.results)
+
+    def _carry(self, sample: Sample) -> Outcome:
+        scoring = self.results.scoring
+        return carry_image(self.pipeline, sample, self.folder, scoring, with_maps=self.shown)
+
+    def _report(self) -> None:
+        from attnprobe.view.report import write_report  # it imports what this module is part of
+
+        if self.results.done:
+            write_report(self.folder.path)
+
+
+def scoring_of(recipe: Recipe) -> Scoring:
+    """How a recipe's images are scored.
+
+    Raises:
+        RecipeError: its sources have different classes, or its `evaluate` doesn't fit them, or
+            the part of an image that the probe sees.
+    """
+    protocol = recipe.evaluate.rules
+    if protocol.match == "per-dataset":
+        raise RecipeError(
+            "evaluate.match: per-dataset is for segments whose numbers mean the same in all "
+            "images, and a run numbers them anew in each; predictions that are so can be scored "
+            "with attnprobe evaluate"
+        )
+    if protocol.crop and recipe.probe.fit != "crop":
+        raise RecipeError(
+            f"evaluate.protocol: {protocol.name} scores the centre square, so probe.fit must be "
+            f"crop. Got {recipe.probe.fit} instead."
+        )
+    try:
+        return Scoring(protocol, common_classes(recipe.sources))
+    except AttnProbeError as error:
+        raise RecipeError(f"evaluate: {error}") from None
 
 
 def gone(image: str) -> Outcome:

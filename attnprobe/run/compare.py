@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 
 from attnprobe.errors import RunError
-from attnprobe.run.bootstrap import mean_interval
+from attnprobe.evaluate import Scores
+from attnprobe.evaluate.bootstrap import ends, mean_interval, score_draws
 from attnprobe.run.folder import RunFolder
+from attnprobe.run.outcome import Outcome
 from attnprobe.run.results import Results
 from attnprobe.run.sweep import runs_of
 
@@ -20,7 +22,7 @@ MEASURES = ("acc", "miou", "segments")
 
 @dataclass(frozen=True)
 class Difference:
-    """A mean less that of the first run, over the images where both have the number.
+    """A number less that of the first run, over the images where both have it.
 
     Args:
         value: the difference; NaN if there are no such images.
@@ -40,7 +42,8 @@ class Row:
     Args:
         name: its folder, as given.
         done: images it has done, shared or not.
-        means: by measure; NaN where no image has it.
+        means: by measure; NaN where no image has it. ACC and mIoU are those of all images
+            together where the runs have a dataset's classes in common.
         differences: from the first run, by measure; empty for the first itself.
     """
 
@@ -59,12 +62,14 @@ class Comparison:
         images: the names of these images.
         values: (runs, images) numbers by measure.
         rows: a row a run, in the order given.
+        notes: a sentence for each run that was scored otherwise than the first.
     """
 
     runs: tuple[RunFolder, ...]
     images: tuple[str, ...]
     values: dict[str, np.ndarray]
     rows: tuple[Row, ...]
+    notes: tuple[str, ...] = ()
 
     @property
     def decisive(self) -> str:
@@ -88,7 +93,8 @@ def compare(paths: Sequence[Path]) -> Comparison:
         RunError: a folder is no run or can't be read, or the runs have done no image in common.
     """
     runs = [run for path in paths for run in runs_of(RunFolder(path))]
-    found = [{outcome.image: outcome for outcome in Results.load(run).done} for run in runs]
+    results = [Results.load(run) for run in runs]
+    found = [{outcome.image: outcome for outcome in result.done} for result in results]
     images = [name for name in found[0] if all(name in outcomes for outcomes in found)]
     if not images:
         empty = [str(run.path) for run, outcomes in zip(runs, found, strict=True) if not outcomes]
@@ -108,7 +114,46 @@ def compare(paths: Sequence[Path]) -> Comparison:
         )
         for i, run in enumerate(runs)
     ]
-    return Comparison(tuple(runs), tuple(images), values, tuple(rows))
+    names = {result.scoring.names for result in results}
+    if len(names) == 1 and None not in names:
+        rows = _pooled(rows, [[outcomes[name] for name in images] for outcomes in found])
+    notes = [
+        f"{run.path} was scored otherwise: {result.scoring}, not {results[0].scoring}"
+        for run, result in zip(runs, results, strict=True)
+        if result.scoring != results[0].scoring
+    ]
+    return Comparison(tuple(runs), tuple(images), values, tuple(rows), tuple(notes))
+
+
+def _pooled(rows: list[Row], outcomes: list[list[Outcome]]) -> list[Row]:
+    """The rows with ACC and mIoU of all images together that have a truth in every run."""
+    scored = [
+        [outcome.scores for outcome in images if outcome.scores is not None]
+        for images in zip(*outcomes, strict=True)
+    ]
+    scored = [scores for scores in scored if len(scores) == len(rows)]
+    if not scored:
+        return rows
+    changed: list[Row] = []
+    first: dict[str, tuple[float, np.ndarray]] = {}
+    for row, scores in zip(rows, zip(*scored, strict=True), strict=True):
+        counts, valid = np.stack([s.counts for s in scores]), np.array([s.valid for s in scores])
+        whole = Scores.from_counts(counts.sum(0), int(valid.sum()))
+        draws = dict(zip(("acc", "miou"), score_draws(counts, valid), strict=True))
+        values = {"acc": whole.acc, "miou": whole.miou}
+        first = first or {name: (values[name], draws[name]) for name in values}
+        differences = {
+            name: Difference(values[name] - value, *ends(draws[name] - drawn))
+            for name, (value, drawn) in first.items()
+        }
+        changed.append(
+            replace(
+                row,
+                means=row.means | values,
+                differences=row.differences and row.differences | differences,
+            )
+        )
+    return changed
 
 
 def _difference(first: np.ndarray, other: np.ndarray) -> Difference:

@@ -37,6 +37,8 @@ def show_comparison(comparison: Comparison, console: Console) -> None:
     console.print(table)
     if len(comparison.rows) > 1:
         console.print(EXPLAINED, soft_wrap=True, highlight=False)
+    for note in comparison.notes:
+        console.print(f"note: {note}", soft_wrap=True, highlight=False, markup=False)
     differing = comparison.differing()
     if differing:
         title = TITLES[comparison.decisive]
@@ -88,6 +90,7 @@ def write_html(comparison: Comparison, path: Path) -> None:
         rows=score_cells(comparison),
         count=len(comparison.images),
         explained=EXPLAINED if len(comparison.rows) > 1 else "",
+        notes=comparison.notes,
         decisive=TITLES[decisive],
         images=images,
     )

@@ -70,14 +70,16 @@ def show(results: Results, console: Console) -> None:
     if done:
         console.print(_table(results))
         if len(done) > SHOWN:
-            _say(console, f"the first {SHOWN} of {len(done)} images; all are in {SCORES}")
+            say(console, f"the first {SHOWN} of {len(done)} images; all are in {SCORES}")
+        if pooled := _pooled(results):
+            say(console, pooled)
         console.print()
     _list(console, _cuts(done))
     _list(console, [f"[red]failed[/]  {escape(_failure(o))}" for o in results.failed], FAILURES)
-    _say(console, f"run folder  {escape(str(folder.path))}")
+    say(console, f"run folder  {escape(str(folder.path))}")
     if done:
-        _say(console, f"labels      {escape(str(folder.labels('*').parent))}")
-        _say(console, f"overlays    {escape(str(folder.overlay('*').parent))}")
+        say(console, f"labels      {escape(str(folder.labels('*').parent))}")
+        say(console, f"overlays    {escape(str(folder.overlay('*').parent))}")
 
 
 def show_sweep(sweep: Sweep, console: Console) -> None:
@@ -86,7 +88,7 @@ def show_sweep(sweep: Sweep, console: Console) -> None:
     scored = any(row["miou"] is not None for row in rows)
     if scored:
         rows.sort(key=lambda row: -1 if row["miou"] is None else row["miou"], reverse=True)
-    table = _plain_table("point")
+    table = plain_table("point")
     columns = [("done", 0), ("failed", 0), ("segments", 1)]
     columns += [("acc", 3), ("miou", 3)] if scored else []
     for name, _ in columns:
@@ -97,12 +99,13 @@ def show_sweep(sweep: Sweep, console: Console) -> None:
     console.print(table)
     if len(rows) > SHOWN:
         order = "best" if scored else "first"
-        _say(console, f"the {order} {SHOWN} of {len(rows)} points; all are in {SWEEP}")
+        say(console, f"the {order} {SHOWN} of {len(rows)} points; all are in {SWEEP}")
     console.print()
-    _say(console, f"sweep's folder  {escape(str(sweep.folder.path))}")
+    say(console, f"sweep's folder  {escape(str(sweep.folder.path))}")
 
 
-def _plain_table(first: str, **options: Any) -> Table:
+def plain_table(first: str, **options: Any) -> Table:
+    """An empty table without lines between rows, its first column the one that is folded."""
     table = Table(box=SIMPLE, show_edge=False, padding=(0, 1, 0, 0), **options)
     table.add_column(first, "mean", overflow="fold", min_width=5)
     return table
@@ -115,7 +118,7 @@ def _table(results: Results) -> Table:
     columns = [("segments", means["segments"], 1), ("seconds", seconds, 2)]
     if any(outcome.scores for outcome in done):
         columns += [("ACC", means["acc"], 3), ("mIoU", means["miou"], 3)]
-    table = _plain_table("image", show_footer=len(done) > 1)
+    table = plain_table("image", show_footer=len(done) > 1)
     for name, value, digits in columns:
         table.add_column(name, fixed(value, digits), justify="right", no_wrap=True)
     for o in done[:SHOWN]:
@@ -123,6 +126,15 @@ def _table(results: Results) -> Table:
         cells = [str(o.segments), fixed(o.seconds, 2), fixed(acc, 3), fixed(miou, 3)]
         table.add_row(escape(o.image), *cells[: len(columns)])
     return table
+
+
+def _pooled(results: Results) -> str:
+    """The dataset's scores, which are no means over images; empty where it has no classes."""
+    pooled, names = results.pooled(), results.scoring.names
+    if pooled is None or names is None:
+        return ""
+    scores = f"ACC {fixed(pooled.acc, 3)}, mIoU {fixed(pooled.miou, 3)}"
+    return escape(f"all together ({results.scoring}): {scores}")
 
 
 def fixed(value: float | None, digits: int) -> str:
@@ -150,13 +162,14 @@ def _cuts(done: list[Outcome]) -> list[str]:
 
 def _list(console: Console, lines: list[str], file: str | None = None) -> None:
     for line in lines[:SHOWN]:
-        _say(console, line)
+        say(console, line)
     if len(lines) > SHOWN:
-        _say(console, f"… and {len(lines) - SHOWN} more{f', in {file}' if file else ''}")
+        say(console, f"… and {len(lines) - SHOWN} more{f', in {file}' if file else ''}")
     if lines:
         console.print()
 
 
-def _say(console: Console, line: str) -> None:
+def say(console: Console, line: str) -> None:
+    """Print a line, in markup, that is never broken."""
     # Left to the terminal to wrap, so that a path can be copied whole.
     console.print(line, soft_wrap=True, highlight=False)

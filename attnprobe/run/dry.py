@@ -1,9 +1,10 @@
-"""What can be known of a run before it: its data, its model, the memory of its maps."""
+"""What can be known of a run before it: its data, its model, memory, disk and time."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+import shutil
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -33,9 +34,11 @@ class Check:
 
 
 def dry_run(points: Sequence[Point]) -> list[Check]:
-    """Look at what a run, or a sweep, needs; nothing is computed, downloaded or written.
+    """Look at what a run, or a sweep, needs; nothing is downloaded or kept.
 
-    The configs of a model on the hub are the exception: a few kilobytes that Hugging Face keeps.
+    Where the model's weights are at hand, the first image goes through it for the time and the
+    disk that a run takes. The configs of a model on the hub are the exception to the above: a few
+    kilobytes that Hugging Face keeps.
     """
     recipe = points[0].recipe
     checks = [Check("recipe", recipe.name if len(points) == 1 else f"{recipe.name}, a sweep")]
@@ -45,6 +48,8 @@ def dry_run(points: Sequence[Point]) -> list[Check]:
     models = {point.recipe.model: point.recipe for point in points}
     for each in models.values():
         checks += [_model(each.model), _maps(each)]
+    if all(check.passed for check in checks):
+        checks += _time_and_disk(points, models)
     return checks
 
 
@@ -105,6 +110,53 @@ def _maps(recipe: Recipe) -> Check:
     except AttnProbeError as error:
         return Check("maps", str(error), False)
     return Check("maps", f"{len(chosen)} layers, {said(total)} an image at {side * scale} px")
+
+
+def _time_and_disk(points: Sequence[Point], models: Iterable[ModelSpec]) -> list[Check]:
+    """What the first image takes, times the number of images."""
+    from attnprobe.cache import FieldCache
+    from attnprobe.hooks.sizes import said
+    from attnprobe.run.estimate import estimate
+
+    if not all(map(_is_here, models)):
+        return [Check("time", "not known before the model is downloaded")]
+    images = len(points[0].recipe.samples())
+    try:
+        one = estimate(points)
+    except Exception as error:  # a fault of any kind in the first image, which a run passes over
+        return [Check("time", f"the first image fails: {' '.join(str(error).split())}", False)]
+    timed = "timed on the first"
+    if points[0].label:
+        timed += f", at {one.timed} of {len(points)} points"
+    parts = f"{one.look:.2g} s in the model and {one.cut:.2g} s to group and write"
+    time = f"about {in_time(images * one.seconds)}: {parts} an image ({timed})"
+    free = shutil.disk_usage(".").free
+    pictures = images * one.pictures
+    cached = min(images * one.fields, FieldCache().limit)
+    disk = f"{said(pictures)} of labels and overlays, {said(cached)} in the cache of fields"
+    return [
+        Check("time", time),
+        Check("disk", f"{disk}; {said(free)} are free", pictures < free),
+    ]
+
+
+def in_time(seconds: float) -> str:
+    """Seconds as people say them."""
+    if seconds < 100:
+        return f"{max(1, round(seconds))} s"
+    minutes = round(seconds / 60)
+    return f"{minutes} min" if minutes < 100 else f"{minutes // 60} h {minutes % 60} min"
+
+
+def _is_here(spec: ModelSpec) -> bool:
+    """Whether a model's weights need no download: a folder, or in the hub's local cache."""
+    from huggingface_hub import try_to_load_from_cache
+
+    repo = _repo(spec)
+    if Path(repo).expanduser().is_dir():
+        return True
+    weights = "unet/diffusion_pytorch_model.safetensors"
+    return isinstance(try_to_load_from_cache(repo, weights, revision=spec.revision), str)
 
 
 def _repo(spec: ModelSpec) -> str:

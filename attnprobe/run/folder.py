@@ -25,9 +25,10 @@ TIMINGS = "timings.json"
 FAILURES = "failures.jsonl"
 SWEEP = "sweep.parquet"
 POINTS = "points"
+REPORT = "report.html"
 LOCK = ".lock"
 
-_FOUND = (SCORES, SUMMARY, TIMINGS, FAILURES, PROGRESS)
+_FOUND = (SCORES, SUMMARY, TIMINGS, FAILURES, PROGRESS, REPORT)
 """What a run finds, beside pictures; the other files say what it is."""
 
 
@@ -103,7 +104,7 @@ class RunFolder:
 
     def _remove_temporaries(self) -> None:
         """Remove what a killed process was about to rename; under the lock nobody else is."""
-        for place in (self.path, *self._picture_folders):
+        for place in (self.path, *self._picture_folders, self.maps("").parent):
             for old in place.glob(".tmp-*"):
                 with suppress(OSError):
                     old.unlink()
@@ -138,6 +139,10 @@ class RunFolder:
     def overlay(self, image: str) -> Path:
         """Where an image's overlay goes."""
         return self.path / "overlays" / f"{image}.png"
+
+    def maps(self, image: str) -> Path:
+        """Where an image's pooled maps go."""
+        return self.path / "maps" / f"{image}.npz"
 
     def drawn(self, image: str) -> Path:
         """Where a picture goes that the model has drawn; its folder is made."""
@@ -185,6 +190,8 @@ class RunFolder:
             for place in (*self._picture_folders, self.path / "drawn"):
                 for old in place.glob("*.png"):
                     old.unlink()
+            for old in self.maps("").parent.glob("*.npz"):
+                old.unlink()
         except OSError as error:
             raise RunError(f"{error.filename}: can't be written: {error.strerror}") from error
 

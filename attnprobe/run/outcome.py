@@ -12,13 +12,19 @@ import numpy as np
 
 from attnprobe.data.base import Drawing
 from attnprobe.errors import AttnProbeError
-from attnprobe.evaluate import Scores, image_scores
+from attnprobe.evaluate import Regions, Scores, Scoring, region_scores
+from attnprobe.fields import AttentionField
 from attnprobe.files import write_whole
+from attnprobe.run.maps import save_maps
 
 if TYPE_CHECKING:
     from attnprobe.data.base import Sample
+    from attnprobe.fields import Segmentation
     from attnprobe.pipeline import Pipeline
     from attnprobe.run.folder import RunFolder
+
+AGREEMENT = ("ari", "nmi", "boundary_f", "covering")
+"""Numbers of a row that need no matching of segments and classes."""
 
 
 @dataclass(frozen=True)
@@ -31,6 +37,7 @@ class Outcome:
         seconds: from reading it to its last file.
         segments: how many were found; None if it failed.
         scores: against its truth, where it has one.
+        regions: how the segments lie over the truth's regions, where it has one.
         cut: what of the picture was left out, in a sentence, or None.
         error: why it failed, in a sentence, or None.
         trace: the traceback of a failure.
@@ -41,20 +48,22 @@ class Outcome:
     seconds: float
     segments: int | None = None
     scores: Scores | None = None
+    regions: Regions | None = None
     cut: str | None = None
     error: str | None = None
     trace: str | None = None
 
     def row(self) -> dict[str, Any]:
         """The image's row in scores.parquet, whose counts say all of its scores."""
-        scores = self.scores
-        counts = (scores.tp, scores.fp, scores.fn) if scores else (None, None, None)
-        tp, fp, fn = [None if part is None else part.tolist() for part in counts]
+        scores, regions = self.scores, self.regions
+        tp, fp, fn = scores.counts.tolist() if scores else (None, None, None)
         return {
             "image": self.image,
             "segments": self.segments,
+            "true_segments": regions.true_segments if regions else None,
             "acc": number(scores.acc if scores else None),
             "miou": number(scores.miou if scores else None),
+            **{name: number(getattr(regions, name) if regions else None) for name in AGREEMENT},
             "tp": tp,
             "fp": fp,
             "fn": fn,
@@ -74,23 +83,29 @@ class Outcome:
     @classmethod
     def read(cls, row: dict[str, Any], where: str = "", seconds: float = math.nan) -> Outcome:
         """The outcome of a row or a line; where and seconds are those of the line, if it is one."""
-        scores = None
+        scores = regions = None
         if row.get("tp") is not None:
             counts = np.array([row["tp"], row["fp"], row["fn"]], np.int64).reshape(3, -1)
             scores = Scores.from_counts(counts, row["valid"])
+        if row.get("true_segments") is not None:
+            known = {n: math.nan if row[n] is None else row[n] for n in AGREEMENT}
+            regions = Regions(**known, segments=row["segments"], true_segments=row["true_segments"])
         return cls(
             row["image"],
             row.get("where", where),
             row.get("seconds", seconds),
             row["segments"],
             scores,
+            regions,
             row.get("cut"),
             row.get("error"),
         )
 
 
-def carry_image(pipeline: Pipeline, sample: Sample, folder: RunFolder) -> Outcome:
-    """Segment one image, write its labels and overlay, score it.
+def carry_image(
+    pipeline: Pipeline, sample: Sample, folder: RunFolder, scoring: Scoring, with_maps: bool = True
+) -> Outcome:
+    """Segment one image, write its labels and overlay, its pooled maps if asked for, and score it.
 
     Whatever is wrong with the image is told in the outcome and stops nothing.
 
@@ -105,9 +120,9 @@ def carry_image(pipeline: Pipeline, sample: Sample, folder: RunFolder) -> Outcom
         view = pipeline.view(picture)
         segmentation = pipeline.cut(field, picture, truth)
         overlay = segmentation.overlay(picture.crop(view.box))
-        scores = None
+        scores, regions = None, None
         if truth is not None:
-            scores = image_scores(segmentation.labels, view.crop(truth))
+            scores, regions = _score(segmentation, view.crop(truth), scoring)
     except Exception as error:  # a fault of any kind is this image's alone
         return Outcome(
             sample.name,
@@ -116,6 +131,9 @@ def carry_image(pipeline: Pipeline, sample: Sample, folder: RunFolder) -> Outcom
             error=_sentence(error),
             trace=traceback.format_exc(),
         )
+    # Before the labels, so that an image whose labels are there has its maps too.
+    if with_maps and isinstance(field, AttentionField):
+        save_maps(folder.maps(sample.name), picture.crop(view.box), field)
     segmentation.save(folder.labels(sample.name))
     with write_whole(folder.overlay(sample.name)) as temporary:
         overlay.save(temporary)
@@ -128,8 +146,19 @@ def carry_image(pipeline: Pipeline, sample: Sample, folder: RunFolder) -> Outcom
         seconds=time.perf_counter() - start,
         segments=segmentation.count,
         scores=scores,
+        regions=regions,
         cut=view.cut,
     )
+
+
+def _score(
+    segmentation: Segmentation, truth: np.ndarray, scoring: Scoring
+) -> tuple[Scores, Regions]:
+    """Compare with the truth of the same view, at the size of the protocol."""
+    if size := scoring.protocol.size:  # by the proposals, whose argmax at any size loses nothing
+        segmentation = segmentation.resized((size, size))
+    truth = scoring.protocol.resized(truth)
+    return scoring.image(segmentation.labels, truth), region_scores(segmentation.labels, truth)
 
 
 def number(value: float | None) -> float | None:

@@ -5,12 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
-import numpy as np
 import pyarrow as pa
 from pyarrow import parquet
 
 from attnprobe.errors import RunError
-from attnprobe.evaluate import Scores
+from attnprobe.evaluate import Protocol, Scores, Scoring
 from attnprobe.files import write_whole
 from attnprobe.run.folder import (
     FAILURES,
@@ -22,14 +21,16 @@ from attnprobe.run.folder import (
     RunFolder,
 )
 from attnprobe.run.journal import Journal
-from attnprobe.run.outcome import Outcome, number
+from attnprobe.run.outcome import AGREEMENT, Outcome, number
 
 COLUMNS = pa.schema(
     [
         ("image", pa.string()),
         ("segments", pa.int32()),
+        ("true_segments", pa.int32()),
         ("acc", pa.float64()),
         ("miou", pa.float64()),
+        *((name, pa.float64()) for name in AGREEMENT),
         ("tp", pa.list_(pa.int64())),
         ("fp", pa.list_(pa.int64())),
         ("fn", pa.list_(pa.int64())),
@@ -37,7 +38,10 @@ COLUMNS = pa.schema(
         ("cut", pa.string()),
     ]
 )
-"""scores.parquet: a row an image, those from `acc` to `valid` null without truth."""
+"""scores.parquet: a row an image, those from `true_segments` to `valid` null without truth."""
+
+MEANS = ("segments", "true_segments", "acc", "miou", *AGREEMENT)
+"""Numbers of an image whose means are in the summary."""
 
 
 class Results:
@@ -51,11 +55,19 @@ class Results:
         folder: the run's folder.
         recipe: the recipe's name.
         images: the names of all images.
+        scoring: how they are scored, for what is said of all together.
     """
 
-    def __init__(self, folder: RunFolder, recipe: str, images: Iterable[str]) -> None:
+    def __init__(
+        self,
+        folder: RunFolder,
+        recipe: str,
+        images: Iterable[str],
+        scoring: Scoring | None = None,
+    ) -> None:
         self.folder = folder
         self.recipe = recipe
+        self.scoring = scoring or Scoring()
         self._outcomes: dict[str, Outcome | None] = dict.fromkeys(images)
         self._journal = Journal(folder.path / PROGRESS)
 
@@ -67,8 +79,9 @@ class Results:
             RunError: a file can't be read.
         """
         times = folder.read_json(TIMINGS, {})
-        name = folder.read_json(SUMMARY, {}).get("recipe", "")
-        results = cls(folder, name, folder.read_json(IMAGES, []))
+        summary = folder.read_json(SUMMARY, {})
+        images = folder.read_json(IMAGES, [])
+        results = cls(folder, summary.get("recipe", ""), images, _scoring(summary))
         found = [Outcome.read(row, seconds=times.get(row["image"], 0.0)) for row in _rows(folder)]
         for row in folder.read_json(FAILURES, []):
             found.append(
@@ -137,6 +150,11 @@ class Results:
         self.folder.write_json(SUMMARY, self.summary())
         self._journal.remove()
 
+    def _repr_html_(self) -> str:
+        from attnprobe.view.html_tables import results_html
+
+        return results_html(self)
+
     def table(self) -> pa.Table:
         """The rows of scores.parquet."""
         return pa.Table.from_pylist([outcome.row() for outcome in self.done], COLUMNS)
@@ -144,41 +162,44 @@ class Results:
     def summary(self) -> dict[str, Any]:
         """Counts, means over the images, and scores pooled over those with truth."""
         done = self.done
-        scores = [outcome.scores for outcome in done if outcome.scores is not None]
+        rows = [outcome.row() for outcome in done]
         pooled = self.pooled()
+        by_name = {}
+        if self.scoring.names is not None:
+            iou = pooled.iou.tolist() if pooled else [None] * len(self.scoring.names)
+            by_name = {"iou": self.scoring.by_name(map(number, iou))}
         return {
             "recipe": self.recipe,
             "images": len(self.images),
             "done": len(done),
             "failed": len(self.failed),
-            "scored": len(scores),
-            "mean": {
-                "segments": mean([outcome.segments for outcome in done]),
-                "acc": mean([s.acc for s in scores]),
-                "miou": mean([s.miou for s in scores]),
-            },
+            "scored": sum(outcome.scores is not None for outcome in done),
+            "protocol": self.scoring.protocol.said(),
+            "classes": self.scoring.names and list(self.scoring.names),
+            "mean": {name: mean([row[name] for row in rows]) for name in MEANS},
             "pooled": {
                 "acc": number(pooled.acc if pooled else None),
                 "miou": number(pooled.miou if pooled else None),
+                **by_name,
             },
         }
 
     def pooled(self) -> Scores | None:
-        """The scores of all images with truth as of one: each image's objects are its own classes.
-
-        Accuracy is then over all pixels, mIoU over all objects.
-        """
-        scores = [outcome.scores for outcome in self.done if outcome.scores is not None]
-        if not scores:
-            return None
-        counts = [np.concatenate([getattr(s, part) for s in scores]) for part in ("tp", "fp", "fn")]
-        return Scores.from_counts(np.stack(counts), sum(s.valid for s in scores))
+        """The scores of all images with truth as of one; see `Scoring.pooled`."""
+        return self.scoring.pooled([o.scores for o in self.done if o.scores is not None])
 
 
 def mean(values: list[Any]) -> float | None:
     """The mean of the values that are numbers, or None."""
     numbers = [value for value in map(number, values) if value is not None]
     return sum(numbers) / len(numbers) if numbers else None
+
+
+def _scoring(summary: dict[str, Any]) -> Scoring:
+    """How a run's images were scored, by its summary."""
+    classes = summary.get("classes")
+    protocol = Protocol(**summary.get("protocol", {"name": "whole"}))
+    return Scoring(protocol, None if classes is None else tuple(classes))
 
 
 def _rows(folder: RunFolder) -> list[dict[str, Any]]:

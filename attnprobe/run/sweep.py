@@ -13,6 +13,7 @@ from pyarrow import parquet
 from attnprobe.errors import RunError
 from attnprobe.files import write_whole
 from attnprobe.run.folder import RECIPE, SUMMARY, SWEEP, RunFolder
+from attnprobe.run.results import MEANS
 
 if TYPE_CHECKING:
     from attnprobe.pipeline import Pipeline
@@ -55,9 +56,7 @@ class Sweep:
             *((key, pa.string()) for key in self.points[0].values),
             ("done", pa.int64()),
             ("failed", pa.int64()),
-            ("acc", pa.float64()),
-            ("miou", pa.float64()),
-            ("segments", pa.float64()),
+            *((name, pa.float64()) for name in MEANS),
         ]
         return pa.Table.from_pylist([self._row(point) for point in self.points], pa.schema(columns))
 

@@ -30,9 +30,10 @@ def segmentation_html(segmentation: Segmentation) -> str:
     height, width = np.array(thinned.shape) * max(1, _SMALLEST // max(thinned.shape))
     count = segmentation.count
     caption = f"{count} segment{'s' * (count != 1)}, {labels.shape[0]}×{labels.shape[1]}"
+    address = data_uri(rank[thinned + 1] % COLOURS, palette())
     return (
         '<figure style="display: inline-block; margin: 0">'
-        f'<img src="{_data_uri(rank[thinned + 1] % COLOURS)}" alt="{caption}" width="{width}"'
+        f'<img src="{address}" alt="{caption}" width="{width}"'
         f' height="{height}" style="image-rendering: pixelated">'
         f"<figcaption>{caption}{_legend(segmentation, labels, rank)}</figcaption></figure>"
     )
@@ -45,9 +46,10 @@ def _thinned(shape: tuple[int, ...]) -> list[np.ndarray]:
     return [((np.arange(few) + 0.5) * side / few).astype(int) for side, few in sides]
 
 
-def _data_uri(indices: np.ndarray) -> str:
+def data_uri(indices: np.ndarray, colours: np.ndarray) -> str:
+    """A picture (H, W) of numbers into up to 256 colours (K, 3), uint8, as a PNG's address."""
     picture = Image.fromarray(indices.astype(np.uint8))
-    picture.putpalette(palette().tobytes())
+    picture.putpalette(colours.tobytes())
     file = io.BytesIO()
     picture.save(file, "PNG")
     return f"data:image/png;base64,{base64.b64encode(file.getvalue()).decode()}"

@@ -7,8 +7,8 @@ from scipy.spatial.distance import pdist
 from sklearn.metrics import adjusted_rand_score
 
 from attnprobe import AttnProbeError
+from attnprobe.distances import pairwise
 from attnprobe.group import Agglomerative
-from attnprobe.group.pairs import pairwise
 from tests.group.fields import blocks, grouped, permuted, rng, thirds, uniform
 
 

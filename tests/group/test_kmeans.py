@@ -10,7 +10,8 @@ from sklearn.metrics import adjusted_rand_score
 
 from attnprobe import AttnProbeError
 from attnprobe.group import KMeans
-from attnprobe.group.lloyd import Space, kmeans_means, lloyd, plus_plus
+from attnprobe.group.counts import by_gap
+from attnprobe.group.lloyd import Means, Nearest, Space, kmeans_means, lloyd, plus_plus
 from tests.group.fields import blocks, grouped, permuted, rng, thirds, uniform
 
 
@@ -61,10 +62,33 @@ def test_steps_never_make_it_worse(geometry):
         return float(space.divergences(means).amin(1).sum())
 
     start = space.points[:5]
-    once = space.means(space.scores(start).argmax(1), start)
+    once = Means(space, 5)(space.scores(start).argmax(1), start)
     end = lloyd(space, start)
     assert cost(end) <= cost(once) * (1 + 1e-5) <= cost(start) * (1 + 2e-5)
     assert cost(end) < 0.99 * cost(start)
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    geometry=st.sampled_from(["euclidean", "cosine", "kl"]),
+    clusters=st.integers(1, 9),
+    far=st.sampled_from([0.3, 0.03, 0.003]),
+    seed=st.integers(0, 999),
+)
+def test_rows_out_of_doubt_keep_their_nearest_mean(geometry, clusters, far, seed):
+    space = Space(softmaxed(200, 30, seed), geometry)
+    nearest, means = Nearest(space), space.points[:clusters]
+    for step in range(8):
+        assert torch.equal(nearest(means), space.scores(means).argmax(1))
+        means = (1 - far) * means + far * softmaxed(clusters, 30, seed + step)
+
+
+def test_few_rows_are_looked_at_twice():
+    space = Space(grouped(thirds(18, 20)).rows)
+    nearest, means = Nearest(space), lloyd(space, space.points[::8][:3])
+    nearest(means)
+    doubtful = nearest._doubtful(*space.planes(means + 1e-4 * softmaxed(3, 360, 0)))
+    assert len(doubtful) < 10
 
 
 @pytest.mark.parametrize("geometry", ["euclidean", "cosine", "kl"])
@@ -126,6 +150,61 @@ def test_the_silhouette_keeps_to_its_candidates_and_leaves_a_uniform_field_whole
         grouper = KMeans(clusters="silhouette", candidates=candidates)
         assert candidates[0] <= grouper(grouped(groups), rng=rng()).count <= candidates[1]
     assert KMeans(clusters="silhouette")(uniform(5, 5), rng=rng()).count == 1
+
+
+@pytest.mark.parametrize("geometry", ["euclidean", "cosine", "kl"])
+@pytest.mark.parametrize("clusters", [2, 3, 5, 8])
+def test_the_gap_finds_the_number(clusters, geometry):
+    groups = np.repeat(np.arange(20)[None] * clusters // 20, 6, axis=0)
+    grouper = KMeans(clusters="gap", geometry=geometry)
+    assert grouper(grouped(groups), rng=rng()).count == clusters
+
+
+def gap_statistic(points, candidates, seed):
+    """Section 4 of the paper, with scikit-learn's K-Means; the box along the components."""
+    dice = rng(seed)
+    centred = points - points.mean(0)
+    axes = np.linalg.svd(centred, full_matrices=False)[2]
+    low, high = (centred @ axes.T).min(0), (centred @ axes.T).max(0)
+    tried = range(candidates[0], candidates[1] + 2)
+
+    def logs(data):
+        fits = [sklearn.cluster.KMeans(k, n_init=3, random_state=0).fit(data) for k in tried]
+        return np.log([fit.inertia_ for fit in fits])
+
+    drawn = [logs(dice.uniform(low, high, points.shape) @ axes) for _ in range(20)]
+    gaps = np.mean(drawn, 0) - logs(points)
+    errors = np.std(drawn, 0) * np.sqrt(1 + 1 / 20)
+    enough = gaps[:-1] >= gaps[1:] - errors[1:]
+    return tried[int(enough.argmax())]
+
+
+@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize("clusters", [2, 3, 4])
+def test_the_gap_s_number_is_that_of_an_implementation_with_scikit_learn(clusters, seed):
+    dice = rng(seed)
+    centres = 4 * np.array([(0, 0), (1, 0), (0, 1), (2, 1)])[:clusters]
+    points = np.concatenate([dice.normal(c, 0.7, (40, 2)) for c in centres])
+    expected = gap_statistic(points, (2, 6), seed)
+    assert expected == clusters
+    assert by_gap(Space(torch.from_numpy(points).float()), (2, 6), rng(seed)) == expected
+
+
+def test_the_gap_keeps_to_its_candidates_and_leaves_a_uniform_field_whole():
+    groups = np.arange(20)[None].repeat(6, axis=0) * 5 // 20
+    for candidates in [(2, 3), (4, 4), (6, 7)]:
+        grouper = KMeans(clusters="gap", candidates=candidates)
+        assert candidates[0] <= grouper(grouped(groups), rng=rng()).count <= candidates[1]
+    assert KMeans(clusters="gap")(uniform(5, 5), rng=rng()).count == 1
+    assert KMeans(clusters="gap")(uniform(1, 1), rng=rng()).count == 1
+    assert KMeans(clusters="gap")(blocks(4, 3, 5), rng=rng()).count == 3
+
+
+def test_numbers_are_compared_on_a_subset():
+    groups = np.repeat(np.arange(32)[None] * 4 // 32, 24, axis=0)  # 768 tokens
+    for clusters in ("gap", "silhouette"):
+        found = KMeans(clusters=clusters, candidates=(2, 6))(grouped(groups), rng=rng())
+        assert adjusted_rand_score(groups.ravel(), found.labels.ravel()) == 1
 
 
 def test_the_true_number_leaves_void_out():

@@ -7,8 +7,8 @@ import sklearn.cluster
 from sklearn.metrics import adjusted_rand_score
 
 from attnprobe import AttnProbeError
+from attnprobe.distances import pairwise
 from attnprobe.group import SklearnClusterer
-from attnprobe.group.pairs import pairwise
 from attnprobe.group.scikit import Estimator
 from attnprobe.testing import check_grouper
 from tests.group.fields import blocks, grouped, rng, thirds

@@ -1,4 +1,4 @@
-"""Memory on large pages: tensors like any other, and fewer faults where the system has such pages."""
+"""Memory on large pages: tensors like any other, with fewer faults where there are such pages."""
 
 import gc
 import pickle

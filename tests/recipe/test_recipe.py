@@ -55,7 +55,9 @@ def test_a_resolved_recipe_has_every_key_and_default(write):
         "kind": "self", "names": [], "block": None, "grid": None, "index": [],
     }  # fmt: skip
     assert resolved["group"]["thresholds"] == [0.9, 0.8]
-    assert resolved["evaluate"] == {"match": "per-image"}
+    assert resolved["evaluate"] == {
+        "protocol": "whole", "match": None, "size": None, "background": None,
+    }  # fmt: skip
 
 
 def test_a_recipe_is_frozen_and_checked_however_it_is_made(write):

@@ -1,8 +1,15 @@
+from dataclasses import replace
+
 import pytest
 
+from attnprobe import registry
+from attnprobe.cache import FieldCache
 from attnprobe.errors import AttnProbeError, RecipeError
+from attnprobe.fields import AttentionField
 from attnprobe.recipe import load_points
 from attnprobe.recipe.shipped import MODELINE, copy_shipped, shipped
+from attnprobe.run.sweep import pipeline_for
+from attnprobe.stages import takes
 
 
 @pytest.mark.parametrize("name", list(shipped()))
@@ -63,3 +70,33 @@ def test_the_sweep_has_twelve_points_over_eight_scenes():
     only = {(p.recipe.probe, p.recipe.model, p.recipe.aggregate, p.recipe.seed) for p in points}
     assert len(only) == 1  # so that one pass an image serves all
     assert points[0].label == "01-thresholds=0.4"
+
+
+def test_the_leaderboard_has_every_grouper_on_the_same_pictures():
+    points = load_points("leaderboard-scenes")
+    samples = points[0].recipe.samples()
+    assert len(samples) == len({sample.name for sample in samples}) == 600
+    assert len({repr((p.recipe.probe, p.recipe.model, p.recipe.aggregate)) for p in points}) == 1
+    used = {type(point.recipe.group) for point in points}
+    ours = {
+        entry.component
+        for entry in registry.entries("groupers")
+        if AttentionField in takes(entry.component) and entry.package == "attnprobe"
+    }
+    assert used == ours
+    assert len({point.label for point in points}) == len(points)
+
+
+def test_the_leaderboard_s_pictures_go_through_the_model_once(tmp_path, monkeypatch):
+    """Over all of its points there is one cached field a picture, and no other pass is made."""
+    monkeypatch.setenv("ATTNPROBE_CACHE", str(tmp_path / "cache"))
+    few = [f"images.{style}.count=1" for style in range(3)]
+    points = load_points("leaderboard-scenes", [*few, "probe.size=64"])
+    pipeline = replace(points[0].recipe.build(), cache=FieldCache())
+    passes = []
+    pipeline.model.denoiser.register_forward_hook(lambda *_: passes.append(1))
+    for before, point in zip([points[0], *points], points, strict=False):
+        pipeline = pipeline_for(point.recipe, before.recipe, pipeline)
+        for sample in point.recipe.samples():
+            pipeline.segment(sample.read(), sample.truth())
+    assert len(passes) == len(FieldCache().entries()) == 3

@@ -111,6 +111,23 @@ def test_refiners_and_equal_last_words_make_speaking_labels(write):
     assert load_points(write(text))[0].label == "01-group.use=diffseg-aggregate.use=multiscale"
 
 
+def test_values_of_one_name_are_told_apart_by_their_keys(write):
+    text = swept(
+        "zip",
+        "{group: [{anchors: 8}, {use: kmeans, clusters: 6}, {use: kmeans, clusters: truth}, "
+        "{use: kmeans, clusters: truth}], refine: [[], [], [], [{use: pamr}, {use: guided}]]}",
+    )
+    assert [point.label for point in load_points(write(text))] == [
+        "01-group=anchors=8-refine=none",
+        "02-group=kmeans_clusters=6-refine=none",
+        "03-group=kmeans_clusters=truth-refine=none",
+        "04-group=kmeans_clusters=truth-refine=pamr_guided",
+    ]
+    text = swept("grid", "{group.thresholds: [[0.5], [0.5, 0.5], [0.5, 0.6]]}")
+    labels = [point.label for point in load_points(write(text))]
+    assert labels == ["01-thresholds=0.5", "02-thresholds=0.5_0.5", "03-thresholds=0.5_0.6"]
+
+
 def test_a_swept_recipe_is_no_single_one(write):
     with pytest.raises(RecipeError, match=r"yaml:9:1: sweep: makes several .* load_points reads"):
         load_recipe(write(GRID))
@@ -136,6 +153,8 @@ def test_a_sweep_replaces_that_of_the_recipe_it_extends(write):
         (swept("grid", "{group..anchors: [1]}"), "group..", "can't be swept"),
         (swept("zip", "{group.anchors: [8, 4], seed: [1]}"), "{group.anchors: [8",
          "sweep.zip: lists must be equally long; group.anchors has 2, seed has 1"),
+        (f"{RECIPE}sweep: {{group.anchors: [4, 8]}}\n", "{group.anchors: [4",
+         "sweep: the keys that are swept stand under grid or zip, such as {grid: {group.anchors"),
         (swept("gird", "{seed: [1]}"), "gird", "sweep.gird: unknown key; did you mean grid?"),
         (swept("zip", "{}, grid: {seed: [1]}"), "{zip", "sweep: must be either a grid or a zip"),
         (RECIPE + "sweep: {grid: [1]}", "[1]", "sweep.grid: must be a mapping of keys to lists"),

@@ -37,7 +37,7 @@ class Brightness:
     def view(self, model, image):
         return fit_view((image.height, image.width), 128, self.fit, 8)
 
-    def __call__(self, model, image, seed=0):
+    def __call__(self, model, image, seed=0, needs=()):
         small = (
             image.crop(self.view(model, image).box)
             .convert("L")

@@ -1,5 +1,5 @@
 import json
-from dataclasses import replace
+from dataclasses import asdict, replace
 
 import numpy as np
 import pytest
@@ -9,7 +9,7 @@ from pyarrow import parquet
 from attnprobe.data.images import read_image
 from attnprobe.data.scenes import Scenes
 from attnprobe.errors import AttnProbeError
-from attnprobe.evaluate import image_scores
+from attnprobe.evaluate import image_scores, region_scores
 from attnprobe.recipe import load_recipe
 from attnprobe.run.results import Results
 from attnprobe.view.labels import load_labels
@@ -39,7 +39,8 @@ def test_a_run_s_folder_holds_what_was_found(run):
     folder = done.folder.path
     pictures = [f"{kind}/{name}.png" for kind in ("labels", "overlays") for name in names]
     records = ["environment.json", "failures.jsonl", "images.json", "recipe.yaml"]
-    records += ["scores.parquet", "summary.json", "timings.json"]
+    records += ["report.html", "scores.parquet", "summary.json", "timings.json"]
+    records += [f"maps/{name}.npz" for name in names]
     assert files(folder) == sorted([*pictures, *records])
     assert json.loads((folder / "images.json").read_text()) == names
     assert load_recipe(folder / "recipe.yaml") == load_recipe(
@@ -63,10 +64,11 @@ def test_scores_are_those_of_the_labels_on_disk(run):
         assert labels.shape == (128, 128)
         expected = image_scores(labels, sample.truth())
         segments = len(np.unique(labels))
+        agreement = asdict(region_scores(labels, sample.truth()))
         assert row == {
             "image": sample.name, "segments": segments, "acc": expected.acc, "miou": expected.miou,
             "tp": expected.tp.tolist(), "fp": expected.fp.tolist(), "fn": expected.fn.tolist(),
-            "valid": 128 * 128, "cut": None,
+            "valid": 128 * 128, "cut": None, **agreement,
         }  # fmt: skip
         assert outcome.segments == segments
         right, valid = right + expected.tp.sum(), valid + expected.valid

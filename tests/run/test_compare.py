@@ -2,57 +2,13 @@ import math
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
-from scipy import stats
 
 from attnprobe.errors import RunError
 from attnprobe.evaluate import Scores
-from attnprobe.run.bootstrap import mean_interval
 from attnprobe.run.compare import compare
 from attnprobe.run.folder import RunFolder
 from attnprobe.run.outcome import Outcome
 from attnprobe.run.results import Results
-
-
-def test_the_interval_is_scipy_s():
-    rng = np.random.default_rng(0)
-    for count in (5, 40, 700):
-        values = rng.gamma(2, size=count)
-        ours = mean_interval(values, resamples=40_000)
-        theirs = stats.bootstrap(
-            (values,), np.mean, n_resamples=40_000, method="percentile", rng=1, batch=1000
-        ).confidence_interval
-        error = values.std() / math.sqrt(count)
-        assert ours == pytest.approx(tuple(theirs), abs=0.05 * error)
-
-
-def test_the_interval_holds_the_true_mean_as_often_as_it_says():
-    rng = np.random.default_rng(0)
-    held = 0
-    for _ in range(400):
-        low, high = mean_interval(rng.normal(3, 1, 50), level=0.9, resamples=500)
-        held += low <= 3 <= high
-    assert held / 400 == pytest.approx(0.9, abs=0.05)
-
-
-@given(st.lists(st.floats(-1, 1), min_size=1, max_size=30), st.floats(-5, 5))
-@settings(max_examples=30, deadline=None)
-def test_the_interval_moves_and_turns_with_the_values(values, shift):
-    values = np.array(values)
-    low, high = mean_interval(values, resamples=200)
-    assert values.min() - 1e-12 <= low <= high <= values.max() + 1e-12
-    assert mean_interval(values + shift, resamples=200) == pytest.approx(
-        (low + shift, high + shift)
-    )
-    assert mean_interval(-values, resamples=200) == pytest.approx((-high, -low))
-
-
-def test_more_values_than_are_held_at_once_give_what_they_would():
-    values = np.random.default_rng(0).normal(size=3_000_000)
-    low, high = mean_interval(values, resamples=20)
-    assert low < values.mean() < high
-    assert all(math.isnan(end) for end in mean_interval(np.array([])))
 
 
 def outcome(image, right=None, segments=2, error=None):

@@ -25,7 +25,7 @@ from attnprobe.group.diffseg import DiffSeg
 from attnprobe.recipe import load_recipe
 from attnprobe.run.folder import ENVIRONMENT, RECIPE
 from attnprobe.view.explorer import Maps, labels_payload
-from attnprobe.view.widget import Explorer, explore_capture, explore_field, explore
+from attnprobe.view.widget import Explorer, explore, explore_capture, explore_field
 from tests.hooks.small import run as denoise
 from tests.view.test_explorer import rows_of
 from tests.view.test_maps import random_rows

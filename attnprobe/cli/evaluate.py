@@ -1,0 +1,87 @@
+"""The commands that score: `evaluate`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from attnprobe.cli.app import app
+from attnprobe.cli.terminal import Debug, quieten, told
+from attnprobe.errors import AttnProbeError
+
+
+@app.command()
+def evaluate(
+    predictions: Annotated[
+        Path,
+        typer.Option(metavar="DIR", help="Labels, <image>.png or <image>.npy, of any program."),
+    ],
+    dataset: Annotated[
+        str | None, typer.Option(metavar="NAME", help="The images' source, such as cityscapes-27.")
+    ] = None,
+    recipe: Annotated[
+        str | None, typer.Option(metavar="RECIPE", help="A recipe whose images are taken instead.")
+    ] = None,
+    root: Annotated[str | None, typer.Option(metavar="DIR", help="Where the dataset lies.")] = None,
+    protocol: Annotated[
+        str | None, typer.Option(metavar="NAME", help="whole, released, diffcut or diffcut-voc.")
+    ] = None,
+    match: Annotated[
+        str | None, typer.Option(metavar="MATCH", help="How segments meet classes: per-image, ….")
+    ] = None,
+    changes: Annotated[
+        list[str] | None,
+        typer.Option("--set", metavar="KEY=VALUE", help="Change a key, such as images.split=val."),
+    ] = None,
+    output: Annotated[
+        Path | None,
+        typer.Option(
+            "-o", "--output", metavar="FILE", help="Write scores: .json, or .csv by image."
+        ),
+    ] = None,
+    debug: Debug = False,
+) -> None:
+    """Score anybody's predictions against a dataset's truths."""
+    with told(debug):
+        if (dataset is None) == (recipe is None):
+            raise AttnProbeError("give the images by --dataset NAME or by --recipe RECIPE")
+        quieten(debug)
+        from attnprobe.evaluate.evaluation import check_output
+        from attnprobe.evaluate.predictions import evaluate_predictions
+        from attnprobe.evaluate.scoring import Scoring, common_classes
+        from attnprobe.recipe import load_recipe
+        from attnprobe.run.display import console
+        from attnprobe.run.evaluation_view import show_evaluation, watched
+
+        if output is not None:
+            check_output(output)
+        said = _said(dataset, root, protocol, match)
+        # A recipe checks what is said of images and of scores; of its other stages none is used.
+        chosen = load_recipe(recipe or "diffseg", [*said, *(changes or [])])
+        scoring = Scoring(chosen.evaluate.rules, common_classes(chosen.sources))
+        found = evaluate_predictions(predictions, watched(chosen.samples()), scoring)
+        if output is not None:
+            found.save(output)
+        show_evaluation(found, console())
+    raise typer.Exit(1 if found.left_out else 0)
+
+
+def _said(
+    dataset: str | None, root: str | None, protocol: str | None, match: str | None
+) -> list[Any]:
+    """What the options change in the recipe."""
+    from attnprobe.recipe import Override
+
+    given = {
+        "--dataset": ("images", dataset, {"use": dataset}),
+        "--root": ("images.root", root, root),
+        "--protocol": ("evaluate.protocol", protocol, protocol),
+        "--match": ("evaluate.match", match, match),
+    }
+    return [
+        Override.to(key, value, f"{option} {word}")
+        for option, (key, word, value) in given.items()
+        if word is not None
+    ]

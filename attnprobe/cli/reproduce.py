@@ -1,0 +1,75 @@
+"""The command that repeats published results: `reproduce`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from attnprobe.cli.app import app
+from attnprobe.cli.job import Job
+from attnprobe.cli.run import model_named
+from attnprobe.cli.terminal import Debug, quieten, told
+
+
+@app.command()
+def reproduce(
+    name: Annotated[
+        str, typer.Argument(metavar="NAME", help="diffseg-512, diffseg-320 or cityscapes.")
+    ],
+    root: Annotated[str, typer.Option(metavar="DIR", help="The dataset's folder.")],
+    limit: Annotated[
+        int | None, typer.Option(metavar="N", min=1, help="Only the first N images, as a trial.")
+    ] = None,
+    model: Annotated[
+        str | None,
+        typer.Option(metavar="PRESET|REPO", help="Another model, at its own size; as a trial."),
+    ] = None,
+    device: Annotated[
+        str | None, typer.Option(metavar="DEVICE", help="Where to compute: cpu, cuda, mps.")
+    ] = None,
+    output: Annotated[
+        Path | None, typer.Option("-o", "--output", metavar="DIR", help="The run's folder.")
+    ] = None,
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Go on with DIR, or with the latest run.")
+    ] = False,
+    debug: Debug = False,
+) -> None:
+    """Check the data, run a published setting, and print measured against published."""
+    with told(debug):
+        from attnprobe.run.display import console
+        from attnprobe.run.folder import RunFolder
+        from attnprobe.run.measured import measured
+        from attnprobe.run.reproduce import Repetition, points_of, setting, show
+
+        chosen = setting(name)
+        points = points_of(chosen, root, limit, _said(model, device))
+        quieten(debug)
+        recipe = points[0].recipe.name
+        newest = resume and output is None
+        folder = RunFolder.latest(recipe) if newest else RunFolder.choose(recipe, output)
+        given = {"--root": root, "--limit": limit, "--model": model, "--device": device}
+        typed = ["attnprobe", "reproduce", name]
+        typed += [
+            str(word) for key, value in given.items() if value is not None for word in (key, value)
+        ]
+        # Each image is looked at once, so that nothing would be taken from the cache.
+        Job(tuple(typed), resume, cached=False, debug=debug).carry(points, folder)
+        repetition = Repetition.of(measured(folder), chosen)
+        show(repetition, console())
+    raise typer.Exit(1 if repetition.succeeded is False else 0)
+
+
+def _said(model: str | None, device: str | None) -> list[Any]:
+    """What the options change in the recipe; another model sees pictures at its own size."""
+    from attnprobe.recipe import Override
+
+    changes = []
+    if model is not None:
+        changes.append(Override.to("model", model_named(model), f"--model {model}"))
+        changes.append(Override.to("probe.size", None, f"--model {model}"))
+    if device is not None:
+        changes.append(Override.to("model.device", device, f"--device {device}"))
+    return changes

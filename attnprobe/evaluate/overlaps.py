@@ -1,0 +1,92 @@
+"""Pixels by true class and segment, of which all scores but the boundaries' are made."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from attnprobe.errors import AttnProbeError
+
+
+@dataclass(frozen=True, eq=False)
+class Overlaps:
+    """How the segments of a prediction lie over the classes of a truth.
+
+    Args:
+        pixels: (classes, segments), the valid pixels of each class in each segment.
+        numbers: (segments,), what the columns' segments are called, ascending. Some may be empty.
+        total: (classes,), the valid pixels of each class, those in no segment included.
+    """
+
+    pixels: np.ndarray
+    numbers: np.ndarray
+    total: np.ndarray
+
+    @property
+    def valid(self) -> int:
+        """Pixels whose truth is not void."""
+        return int(self.total.sum())
+
+
+def checked(prediction: ArrayLike, truth: ArrayLike) -> tuple[np.ndarray, np.ndarray]:
+    """Both as int64 arrays (H, W), −1 for unassigned and void.
+
+    Raises:
+        AttnProbeError: shapes differ, an array isn't of whole numbers, a label is below −1.
+    """
+    prediction, truth = np.asarray(prediction), np.asarray(truth)
+    for name, labels in (("prediction", prediction), ("truth", truth)):
+        if labels.ndim != 2 or labels.size == 0 or not np.issubdtype(labels.dtype, np.integer):
+            raise AttnProbeError(
+                f"{name}: must be whole numbers of shape (H, W). "
+                f"Got {labels.dtype} of shape {labels.shape} instead."
+            )
+        if labels.min() < -1:
+            raise AttnProbeError(f"{name}: labels must be −1 or more. Got {labels.min()} instead.")
+    if prediction.shape != truth.shape:
+        raise AttnProbeError(
+            "prediction and truth must have the same shape. "
+            f"Got {prediction.shape} and {truth.shape} instead."
+        )
+    return prediction.astype(np.int64), truth.astype(np.int64)
+
+
+def count_overlaps(prediction: np.ndarray, truth: np.ndarray, classes: int) -> Overlaps:
+    """Count the valid pixels by class and segment; the arrays are `checked`.
+
+    There is a column for each number up to the largest. Where that is large, most of the columns
+    of numbers that don't occur are left out; see `kept_numbers`.
+    """
+    segments = max(1, int(prediction.max()) + 1)
+    if segments <= _DENSE:
+        numbers, column = np.arange(segments), prediction + 1
+    else:
+        occurring = np.unique(prediction)
+        numbers = kept_numbers(occurring[occurring >= 0], segments, classes)
+        column = np.searchsorted(numbers, prediction, side="right")
+    # Void and unassigned, −1, are counted in a first row and column: cheaper than a mask.
+    width = numbers.size + 1
+    cells = np.bincount(((truth + 1) * width + column).ravel(), minlength=(classes + 1) * width)
+    table = cells.reshape(classes + 1, width)[1:]
+    return Overlaps(table[:, 1:], numbers, table.sum(1))
+
+
+def kept_numbers(occurring: np.ndarray, segments: int, classes: int) -> np.ndarray:
+    """The numbers that occur, and as many of the others below `segments` as a matching can tell.
+
+    SciPy's solver scans the columns that are left in one order, takes the last unmatched among
+    equals, and fills the place of a column taken with the one at the list's end. For the `classes`
+    rows it takes fewer than `classes` matched columns before an unmatched one, and moves as many.
+    So of empty columns, which are equal while unmatched, one of the first 2 · classes is always
+    unmatched and unmoved, and comes before all later ones: without those the matching is the same,
+    ties included.
+    """
+    first = np.arange(min(segments, occurring.size + 2 * classes))
+    empty = np.setdiff1d(first, occurring)[: 2 * classes]
+    return np.union1d(occurring, empty)
+
+
+_DENSE = 1 << 12
+"""Segments up to which there is a column for every number."""

@@ -1,0 +1,122 @@
+"""Label files of any program, scored against the truths of a dataset."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from attnprobe.errors import AttnProbeError, ImageError
+from attnprobe.evaluate.evaluation import Evaluation, ImageScores
+from attnprobe.evaluate.protocol import Protocol
+from attnprobe.evaluate.regions import region_scores
+from attnprobe.evaluate.scoring import Scoring
+
+if TYPE_CHECKING:
+    from attnprobe.data.base import Sample
+
+
+def evaluate_predictions(folder: Path, samples: Iterable[Sample], scoring: Scoring) -> Evaluation:
+    """Score the label files of a folder, called as the samples are, against the samples' truths.
+
+    Files are read one at a time. An image whose prediction or truth is missing or can't be used
+    is left out, and told in `left_out`.
+
+    Args:
+        folder: holds ``<name>.png`` or ``<name>.npy`` for each; see `read_prediction`.
+        samples: the dataset's images; only their truths are read.
+        scoring: the protocol and the classes.
+
+    Raises:
+        ImageError: there is no such folder.
+        AttnProbeError: no image could be scored.
+    """
+    if not folder.is_dir():
+        raise ImageError(f"{folder}: there is no such folder of predictions")
+    # One matching for all images can only be made once all have been seen.
+    per_dataset = scoring.protocol.match == "per-dataset"
+    together = scoring.protocol.score(len(scoring.names or ())) if per_dataset else None
+    images, left_out = [], {}
+    for sample in samples:
+        try:
+            labels, truth = _aligned(folder, sample, scoring.protocol)
+            scores = None
+            if together is None:
+                scores = scoring.image(labels, truth)
+            else:
+                together.update(labels, truth)
+            images.append(ImageScores(sample.name, scores, region_scores(labels, truth)))
+        except AttnProbeError as error:
+            left_out[sample.name] = " ".join(str(error).split())
+    if not images:
+        first = next(iter(left_out.values()), "there are none")
+        raise AttnProbeError(f"none of {len(left_out)} images could be scored; the first: {first}")
+    single = [image.scores for image in images if image.scores is not None]
+    scores = scoring.pooled(single) if together is None else together.compute()
+    assert scores is not None  # there are images
+    return Evaluation(scoring, images, left_out, scores)
+
+
+def read_prediction(path: Path) -> np.ndarray:
+    """Read labels (H, W): an indexed or grey PNG, or an array of whole numbers in a .npy file.
+
+    In a PNG every number is a segment; in an array −1 is a pixel that is in none.
+
+    Raises:
+        ImageError: the file can't be read, has other than one whole number a pixel, or has no
+            segment: −1 everywhere, or 255, by which pictures of 8 bits often say void.
+    """
+    from attnprobe.view.labels import load_labels
+
+    if path.suffix == ".npy":
+        try:
+            labels = np.load(path, allow_pickle=False)
+        except (OSError, ValueError, EOFError) as error:
+            raise ImageError(f"{path}: can't be read: {error}") from None
+        if labels.ndim != 2 or labels.size == 0 or not np.issubdtype(labels.dtype, np.integer):
+            raise ImageError(
+                f"{path}: labels must be whole numbers of shape (H, W). "
+                f"Got {labels.dtype} of shape {labels.shape} instead."
+            )
+    else:
+        labels = load_labels(path)
+    first = int(labels.flat[0])
+    if first in (-1, 255) and (labels == first).all():
+        raise ImageError(f"{path}: all void: every pixel is {first}")
+    return labels
+
+
+def _aligned(folder: Path, sample: Sample, protocol: Protocol) -> tuple[np.ndarray, np.ndarray]:
+    """An image's prediction and truth, cut and at the size at which they are scored.
+
+    The prediction may have the picture's size, that of the part that is scored, or the protocol's.
+    """
+    truth = sample.truth()
+    if truth is None:
+        raise ImageError(f"{sample.where}: has no truth")
+    file = _prediction(folder, sample.name)
+    labels = read_prediction(file)
+    left, top, right, bottom = protocol.box((truth.shape[0], truth.shape[1]))
+    part = truth[top:bottom, left:right]
+    sizes = [truth.shape, part.shape]
+    if protocol.size is not None:
+        sizes.append((protocol.size, protocol.size))
+    if labels.shape not in sizes:
+        allowed = " or ".join(dict.fromkeys(f"{width}×{height}" for height, width in sizes))
+        height, width = labels.shape
+        raise ImageError(f"{file}: must be {allowed}. Got {width}×{height} instead.")
+    if labels.shape == truth.shape:
+        labels = labels[top:bottom, left:right]
+    return protocol.resized(labels), protocol.resized(part)
+
+
+def _prediction(folder: Path, name: str) -> Path:
+    files = [folder / f"{name}{suffix}" for suffix in (".png", ".npy")]
+    found = [file for file in files if file.is_file()]
+    if not found:
+        raise ImageError(f"{folder}: has neither {files[0].name} nor {files[1].name}")
+    if len(found) > 1:
+        raise ImageError(f"{folder}: has both {files[0].name} and {files[1].name}")
+    return found[0]

@@ -1,0 +1,109 @@
+"""One image under a protocol, and the images of a dataset together."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from attnprobe.errors import AttnProbeError
+from attnprobe.evaluate.overlaps import checked
+from attnprobe.evaluate.protocol import PROTOCOLS, Protocol
+from attnprobe.evaluate.regions import ordinal
+from attnprobe.evaluate.scores import Scores
+
+
+@dataclass(frozen=True)
+class Scoring:
+    """A protocol over a dataset's classes, or over each image's own objects where there are none.
+
+    Args:
+        protocol: how segments are scored.
+        names: of the dataset's classes, in order; None where each image's labels are its own.
+
+    Raises:
+        AttnProbeError: the protocol's match needs classes that hold for all images.
+    """
+
+    protocol: Protocol = PROTOCOLS["whole"]
+    names: tuple[str, ...] | None = None
+
+    def __post_init__(self) -> None:
+        if self.names is None and self.protocol.match in ("per-dataset", "foreground"):
+            raise AttnProbeError(
+                f"match: {self.protocol.match} needs classes that are the same in all images, and "
+                "the images' source has no fixed list of classes"
+            )
+
+    def __str__(self) -> str:
+        over = "each image's own labels" if self.names is None else f"{len(self.names)} classes"
+        return f"{self.protocol}, over {over}"
+
+    def image(self, prediction: ArrayLike, truth: ArrayLike) -> Scores:
+        """Scores of one image, cut and resized already, by itself.
+
+        Raises:
+            AttnProbeError: shapes differ, an array isn't of whole numbers, a label is out of range.
+        """
+        if self.names is None:
+            return image_scores(prediction, truth, self.protocol)
+        score = self.protocol.score(len(self.names))
+        score.update(prediction, truth)
+        return score.compute()
+
+    def pooled(self, images: Sequence[Scores]) -> Scores | None:
+        """The scores of images as of one; None of none.
+
+        Over the dataset's classes, or with the objects of each image as classes of their own:
+        accuracy is then over all pixels, mIoU over all objects.
+        """
+        if not images:
+            return None
+        counts = [scores.counts for scores in images]
+        together = np.concatenate(counts, axis=1) if self.names is None else np.sum(counts, axis=0)
+        return Scores.from_counts(together, sum(scores.valid for scores in images))
+
+    def by_name(self, values: Iterable[Any]) -> dict[str, Any]:
+        """A value a class by the classes' names; those that stand twice get their numbers."""
+        names = self.names or ()
+        unique = [f"{n} ({i})" if names.count(n) > 1 else n for i, n in enumerate(names)]
+        return dict(zip(unique, values, strict=True))
+
+
+def image_scores(
+    prediction: ArrayLike, truth: ArrayLike, protocol: Protocol = PROTOCOLS["whole"]
+) -> Scores:
+    """Scores of one image by itself, whose classes are the labels that occur in its truth.
+
+    The arrays are those of `HungarianScore.update`; the truth's labels may be any numbers, and
+    class i of the scores is the i-th smallest of them. Of the protocol only `match` counts.
+    """
+    prediction, truth = checked(prediction, truth)
+    occurring = np.unique(truth[truth >= 0])
+    if occurring.size == 0:
+        return Scores.from_counts(np.zeros((3, 0), np.int64), 0)
+    score = protocol.score(occurring.size)
+    score.update(prediction, ordinal(truth, occurring))
+    return score.compute()
+
+
+def common_classes(sources: Iterable[Any]) -> tuple[str, ...] | None:
+    """The names of the classes that all image sources have, or None if none has any.
+
+    Raises:
+        AttnProbeError: they differ; their scores would mean nothing together.
+    """
+    found: dict[tuple[str, ...] | None, str] = {}
+    for source in sources:
+        classes = getattr(source, "classes", None)
+        found.setdefault(classes and tuple(classes.names), type(source).__name__)
+    if len(found) > 1:
+        said = [f"{len(names) if names else 'no'} in {source}" for names, source in found.items()]
+        raise AttnProbeError(
+            "images: sources that are scored together must have the same classes. "
+            f"Got {' and '.join(said)} instead; make a recipe of each"
+        )
+    return next(iter(found), None)

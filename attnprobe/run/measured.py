@@ -1,0 +1,58 @@
+"""Runs as rows of a leaderboard, read from the files in their folders."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+from attnprobe.errors import RunError
+from attnprobe.evaluate.leaderboard import Entry
+from attnprobe.evaluate.published import Conditions
+from attnprobe.recipe.reader import read_file
+from attnprobe.recipe.tree import Faults
+from attnprobe.run.folder import ENVIRONMENT, POINTS, RECIPE, SUMMARY, TIMINGS, RunFolder
+from attnprobe.run.results import mean
+
+
+def measured(run: RunFolder) -> Entry:
+    """A run's scores: pooled over a dataset's classes, else the mean over its images.
+
+    Raises:
+        RunError: it is still going on, none of its images has a score, or a file can't be read.
+    """
+    summary = run.read_json(SUMMARY, {})
+    scores = summary.get("mean" if summary.get("classes") is None else "pooled", {})
+    if scores.get("miou") is None:
+        why = "none of its images has a score" if summary else "it has not come to an end"
+        raise RunError(f"{run.path}: no row of a leaderboard, for {why}")
+    recipe = read_file(run.path / RECIPE, Faults()).plain()
+    point = run.path.parent.name == POINTS
+    seconds = mean(list(run.read_json(TIMINGS, {}).values()))
+    return Entry(
+        method=run.path.name.partition("-")[2] if point else summary["recipe"],
+        dataset=_dataset(recipe),
+        miou=100 * scores["miou"],
+        acc=100 * scores["acc"],
+        conditions=_conditions(recipe, summary.get("protocol", {})),
+        source=str(run.path),
+        measured=True,
+        model=run.read_json(ENVIRONMENT, {}).get("model", {}).get("model", ""),
+        images=summary["images"],
+        scored=summary["scored"],
+        segments=summary["mean"].get("segments"),
+        seconds=None if seconds is None or math.isnan(seconds) else seconds,
+    )
+
+
+def _dataset(recipe: dict[str, Any]) -> str:
+    """The name of its source, or of its several sources."""
+    images = recipe["images"]
+    sources = images if isinstance(images, list) else [images]
+    return " + ".join(dict.fromkeys(source["use"] for source in sources))
+
+
+def _conditions(recipe: dict[str, Any], protocol: dict[str, Any]) -> Conditions:
+    """How it was scored; what the probe doesn't see isn't."""
+    match = protocol.get("match") or recipe.get("evaluate", {}).get("match") or "per-image"
+    crop = recipe.get("probe", {}).get("fit") == "crop"
+    return Conditions(match, protocol.get("size") or 0, crop)

@@ -1,0 +1,188 @@
+"""A run as the report and the server show it: its images by score, pictures, and explorers."""
+
+from __future__ import annotations
+
+import io
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from attnprobe.data.images import read_image
+from attnprobe.errors import RunError
+from attnprobe.fields import Segmentation
+from attnprobe.group.diffseg import DiffSeg
+from attnprobe.recipe import Recipe, load_recipe
+from attnprobe.run.folder import RECIPE, RunFolder
+from attnprobe.run.maps import SIDE, KeptMaps, load_maps
+from attnprobe.run.outcome import Outcome
+from attnprobe.run.results import Results
+from attnprobe.run.sweep import runs_of
+from attnprobe.view.explorer import explorer_payload
+from attnprobe.view.labels import load_labels
+from attnprobe.view.maps import Maps
+
+LEVELS = (0.6, 0.8, 1.0, 1.2, 1.4)
+"""Thresholds of the slider where nobody answers it, as parts of the recipe's first."""
+
+SLIDER = (
+    "The segments shown at first are the run's own. The threshold's slider regroups the maps as "
+    f"kept, pooled to at most {SIDE}×{SIDE} tokens, with one threshold in all passes."
+)
+"""What must be known of the slider."""
+
+_LABELS_SIDE = 512
+_LEVEL_SIDE = 256
+"""Pixels of the longer side of labels as shown, and of those of a level."""
+
+
+@dataclass(frozen=True)
+class ShownRun:
+    """A run's folder, read once.
+
+    Only files in the folder are read, whatever the names of its images say.
+
+    Args:
+        folder: where it lies.
+        recipe: what was run.
+        results: what was found.
+    """
+
+    folder: RunFolder
+    recipe: Recipe
+    results: Results
+
+    @classmethod
+    def load(cls, path: Path) -> ShownRun:
+        """Read a run.
+
+        Raises:
+            RunError: there is no run, or a sweep, or it can't be read.
+            RecipeError: its recipe can't be read.
+        """
+        folder = RunFolder(path)
+        if runs_of(folder) != [folder]:
+            raise RunError(f"{path}: holds a sweep; name one of the runs in {path / 'points'}")
+        return cls(folder, load_recipe(path / RECIPE), Results.load(folder))
+
+    @cached_property
+    def outcomes(self) -> list[Outcome]:
+        """The images that are done, the worst mIoU first; those without one last, in order."""
+        return sorted(self.results.done, key=_rank)
+
+    @property
+    def scored(self) -> bool:
+        """Whether any image has an mIoU."""
+        return any(miou(outcome) is not None for outcome in self.results.done)
+
+    @property
+    def threshold(self) -> float | None:
+        """DiffSeg's first, or None if it isn't DiffSeg that groups."""
+        group = self.recipe.group
+        return group.thresholds[0] if isinstance(group, DiffSeg) else None
+
+    def has_maps(self, image: str) -> bool:
+        """Whether an image's maps were kept."""
+        return self.folder.maps(image).is_file()
+
+    def maps(self, image: str) -> KeptMaps:
+        """An image's picture and pooled attention.
+
+        Raises:
+            RunError: none were kept, or they can't be read.
+        """
+        return load_maps(self._inside(self.folder.maps(image)))
+
+    def overlay(self, image: str, side: int) -> bytes:
+        """An image's overlay as JPEG, at most `side` pixels a side.
+
+        Raises:
+            AttnProbeError: it isn't there any more, or can't be read.
+        """
+        picture = read_image(self._inside(self.folder.overlay(image)))
+        picture.thumbnail((side, side))
+        file = io.BytesIO()
+        picture.save(file, "JPEG", quality=85)
+        return file.getvalue()
+
+    def payload(self, image: str, levels: Sequence[float] = ()) -> dict[str, Any]:
+        """What the explorer shows of an image: its pooled maps and the run's own segments.
+
+        Args:
+            image: its name.
+            levels: thresholds that the slider goes through.
+
+        Raises:
+            AttnProbeError: no maps were kept, or a file can't be read.
+        """
+        kept = self.maps(image)
+        labels = Segmentation(load_labels(self._inside(self.folder.labels(image))))
+        layer = Maps("aggregated", kept.field.grid, _coarse(kept.field.rows)[None, None])
+        return explorer_payload(
+            kept.picture,
+            [layer],
+            labels.resized(_at_most(labels.size, _LABELS_SIDE)),
+            [(level, self._regroup(kept, level).labels) for level in levels],
+            title=image,
+            threshold=self.threshold,
+        )
+
+    def regrouped(self, image: str, threshold: float) -> Segmentation:
+        """An image's segments with another threshold in all passes, from its pooled maps.
+
+        Raises:
+            AttnProbeError: no maps were kept, or the recipe's grouper has no thresholds.
+        """
+        return self._regroup(self.maps(image), threshold)
+
+    def _regroup(self, kept: KeptMaps, threshold: float) -> Segmentation:
+        group = self.recipe.group
+        if not isinstance(group, DiffSeg):
+            raise RunError(f"{self.folder.path}: its grouper has no thresholds; only diffseg has")
+        group = replace(group, thresholds=(threshold,) * len(group.thresholds))
+        rng = np.random.default_rng(self.recipe.seed)
+        segmentation = group(kept.field, rng=rng)
+        for refine in self.recipe.refine:
+            segmentation = refine(segmentation, kept.field, rng=rng, image=kept.picture)
+        size = (kept.picture.height, kept.picture.width)
+        return segmentation.resized(_at_most(size, _LEVEL_SIDE))
+
+    def _inside(self, path: Path) -> Path:
+        """The path, if it leads to somewhere in the run's folder."""
+        if not path.resolve().is_relative_to(self.folder.path.resolve()):
+            raise RunError(f"{path}: leads out of the run's folder")
+        return path
+
+
+def miou(outcome: Outcome) -> float | None:
+    """An image's mIoU; None without truth."""
+    value = outcome.scores.miou if outcome.scores else math.nan
+    return None if math.isnan(value) else value
+
+
+def _rank(outcome: Outcome) -> float:
+    score = miou(outcome)
+    return math.inf if score is None else score
+
+
+def said(outcome: Outcome) -> str:
+    """An image's numbers in a line."""
+    score = miou(outcome)
+    count = f"{outcome.segments} segment{'s' * (outcome.segments != 1)}"
+    return count if score is None else f"mIoU {score:.3f}, {count}"
+
+
+def _at_most(size: tuple[int, int], side: int) -> tuple[int, int]:
+    scale = min(1.0, side / max(size))
+    return max(1, round(size[0] * scale)), max(1, round(size[1] * scale))
+
+
+def _coarse(rows: torch.Tensor) -> torch.Tensor:
+    """Each row on 64 steps up to its largest entry: no eye sees it, and it deflates far better."""
+    step = rows.max(1, keepdim=True).values / 63
+    return (rows / step).round() * step

@@ -1,0 +1,1 @@
+"""`attnprobe view`: one or two runs in the browser, served to this machine."""
