@@ -4,6 +4,7 @@ import contextlib
 import io
 import os
 import re
+import runpy
 import shlex
 import sys
 from dataclasses import dataclass
@@ -135,3 +136,10 @@ def test_page(page, folder, module):
                 assert "".join(attnprobe(words)[1] for words in block.commands) == block.output
             case language, _:
                 assert language in SHOWN_ONLY
+
+
+def test_the_pages_that_the_code_knows_are_as_it_says():
+    make = runpy.run_path(str(ROOT / "docs" / "make_reference.py"))
+    for name, page in make["PAGES"].items():
+        written = (ROOT / "docs" / "reference" / name).read_text(encoding="utf-8")
+        assert written == page(), "python docs/make_reference.py"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Annotated, Literal
 
 import numpy as np
@@ -66,6 +66,10 @@ class DiffSeg:
             proposals = _without_small(proposals, self.min_area)
         maps = proposals.view(-1, *field.grid)
         return Segmentation(maps.argmax(0).cpu().numpy(), proposals=maps)
+
+    def with_threshold(self, threshold: float) -> DiffSeg:
+        """The same with one threshold for all of its passes."""
+        return replace(self, thresholds=(threshold,) * len(self.thresholds))
 
 
 def _gather(anchors: torch.Tensor, rows: torch.Tensor, threshold: float) -> torch.Tensor:

@@ -21,7 +21,7 @@ from rich.progress import (
 from rich.table import Table
 from rich.text import Text
 
-from attnprobe.run.folder import FAILURES, SCORES, SWEEP
+from attnprobe.run.folder import FAILURES, REPORT, SCORES, SWEEP
 from attnprobe.run.outcome import Outcome, number
 from attnprobe.run.results import Results, mean
 
@@ -80,6 +80,8 @@ def show(results: Results, console: Console) -> None:
     if done:
         say(console, f"labels      {escape(str(folder.labels('*').parent))}")
         say(console, f"overlays    {escape(str(folder.overlay('*').parent))}")
+    if (report := folder.path / REPORT).exists():
+        say(console, f"report      {escape(str(report))}")
 
 
 def show_sweep(sweep: Sweep, console: Console) -> None:

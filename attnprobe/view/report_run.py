@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -144,9 +144,8 @@ class ShownRun:
         group = self.recipe.group
         if not isinstance(group, DiffSeg):
             raise RunError(f"{self.folder.path}: its grouper has no thresholds; only diffseg has")
-        group = replace(group, thresholds=(threshold,) * len(group.thresholds))
         rng = np.random.default_rng(self.recipe.seed)
-        segmentation = group(kept.field, rng=rng)
+        segmentation = group.with_threshold(threshold)(kept.field, rng=rng)
         for refine in self.recipe.refine:
             segmentation = refine(segmentation, kept.field, rng=rng, image=kept.picture)
         size = (kept.picture.height, kept.picture.width)

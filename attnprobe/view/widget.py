@@ -87,7 +87,7 @@ def explore_field(
     layers = [Maps.of_field(field)]
 
     def regroup(threshold: float) -> Segmentation:
-        return _with_threshold(diffseg, threshold)(field).resized(size)
+        return diffseg.with_threshold(threshold)(field).resized(size)
 
     return Explorer(
         explorer_payload(
@@ -166,7 +166,8 @@ def _explore(pipeline: Pipeline, image: Any, title: str) -> Explorer:
     diffseg = pipeline.group if isinstance(pipeline.group, DiffSeg) else None
 
     def regroup(threshold: float) -> Segmentation:
-        group = _with_threshold(pipeline.group, threshold)
+        assert diffseg is not None
+        group = diffseg.with_threshold(threshold)
         return replace(pipeline, group=group).cut(field, picture)
 
     payload = explorer_payload(
@@ -179,11 +180,6 @@ def _explore(pipeline: Pipeline, image: Any, title: str) -> Explorer:
         threshold=diffseg.thresholds[0] if diffseg else None,
     )
     return Explorer(payload, regroup if diffseg else None)
-
-
-def _with_threshold(group: Any, threshold: float) -> Any:
-    """A DiffSeg with one threshold for all of its passes."""
-    return replace(group, thresholds=(threshold,) * len(group.thresholds))
 
 
 def _side(layers: Sequence[Maps]) -> int:
