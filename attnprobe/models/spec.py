@@ -68,6 +68,8 @@ def _device(name: str | None) -> Any:
         torch.empty(0, device=device)
     except (RuntimeError, AssertionError, NotImplementedError) as error:
         reason = str(error).partition("\n")[0]
+        if reason.startswith("Expected one of"):  # and then a list of all there might ever be
+            reason = "unknown; allowed: cpu, cuda, cuda:1, mps and such"
         raise ModelError(f"device {name!r} can't be used: {reason}") from None
     return device
 
