@@ -1,4 +1,4 @@
-"""Write the table of docs/leaderboard.md: ``python docs/make_leaderboard.py RUNFOLDER``.
+"""Write the table and the bars of docs/leaderboard.md: ``python docs/make_leaderboard.py FOLDER``.
 
 The folder is that of ``attnprobe run leaderboard-scenes``. Scores are read from it; the seconds
 are measured here, on fields that are at hand, for the run's own times have the model in them.
@@ -18,13 +18,17 @@ import numpy as np
 from attnprobe import registry
 from attnprobe.data.scenes import Scenes
 from attnprobe.evaluate import mean_interval
+from attnprobe.evaluate.leaderboard import Entry, leaderboard
+from attnprobe.evaluate.leaderboard_view import plot
 from attnprobe.pipeline import Pipeline
 from attnprobe.recipe import Recipe, load_recipe
 from attnprobe.run.folder import RECIPE, RunFolder
+from attnprobe.run.measured import measured
 from attnprobe.run.results import Results
 from attnprobe.run.sweep import runs_of
 
 PAGE = Path(__file__).with_name("leaderboard.md")
+PICTURE = PAGE.parent / "images" / "leaderboard.png"
 BEGIN, END = "<!-- the table begins -->\n", "<!-- the table ends -->\n"
 STYLES = {"as is": "", "sketch": "-sketch", "paint": "-paint"}
 """Styles and how the names of their pictures end."""
@@ -40,6 +44,7 @@ def main(folder: Path) -> None:
     looked, base = looked_at(runs[0][0])
     rows = [row(recipe, results, looked, base) for recipe, results in runs]
     rows.sort(key=lambda cells: -cells["all"])
+    plot(leaderboard([entry(run) for run in runs_of(RunFolder(folder))]), PICTURE)
     pictures = len(runs[0][1].done)
     titles = ["method", "told", *STYLES, "all", "ACC", "segments", "seconds"]
     lines = [f"| {' | '.join(titles)} |", "|---|---|" + "---:|" * (len(titles) - 2)]
@@ -53,6 +58,11 @@ def main(folder: Path) -> None:
     _, _, after = rest.partition(END)
     table = "\n".join([*lines, "", note, ""])
     PAGE.write_text(f"{before}{BEGIN}\n{table}\n{END}{after}", encoding="utf-8")
+
+
+def entry(run: RunFolder) -> Entry:
+    """A point as a bar, by the name of its method."""
+    return replace(measured(run), method=method(load_recipe(run.path / RECIPE)))
 
 
 def row(recipe: Recipe, results: Results, looked: list[Any], base: Pipeline) -> dict[str, Any]:
