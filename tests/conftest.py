@@ -1,5 +1,7 @@
 """Small denoisers with random weights, and the embedded model, shared by the tests."""
 
+import signal
+
 import pytest
 import torch
 from diffusers import UNet2DConditionModel
@@ -29,6 +31,13 @@ def _cache_of_its_own(tmp_path_factory):
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("ATTNPROBE_CACHE", str(tmp_path_factory.mktemp("cache")))
         yield
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _ctrl_c_is_heard():
+    """A shell's background jobs ignore Ctrl-C, and so would the tests' own processes."""
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture
