@@ -77,6 +77,9 @@ def test_every_denoiser_is_planned_exactly_or_not_at_all(case):
 class Queries(Recorder):
     """A recorder of somebody's own."""
 
+    def __repr__(self):
+        return "Queries()"
+
     def record(self, call):
         return call.q
 
