@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import numpy as np
 from annotated_types import Ge
 
+from attnprobe.data import photolike
 from attnprobe.data.base import Sample
 from attnprobe.data.dice import Array, Dice, fractal_noise, value_noise
 from attnprobe.data.shapes import SHAPES, draw_shape
@@ -31,7 +32,7 @@ SMALLEST = 256
 """Fewest visible pixels of an object; one more hidden than that is left out."""
 
 Split = Literal["train", "validation", "test"]
-Style = Literal["as-is", "sketch", "paint"]
+Style = Literal["as-is", "sketch", "paint", "photo"]
 _SPLITS = {"train": 0, "validation": 1, "test": 2}
 
 
@@ -53,7 +54,12 @@ class Scene:
 
 
 def make_scene(split: Split, number: int, style: Style = "as-is") -> Scene:
-    """Scene `number` of a split. Splits never share a scene; a style changes only the picture."""
+    """Scene `number` of a split. Splits never share a scene.
+
+    ``sketch`` and ``paint`` change only the picture; a ``photo`` is a scene of its own.
+    """
+    if style == "photo":
+        return _photo(Dice(_SPLITS[split], number, 3))
     dice = Dice(_SPLITS[split], number)
     labels, shapes, places = _arrange(dice)
     looks = _dress(dice, len(shapes))
@@ -62,14 +68,27 @@ def make_scene(split: Split, number: int, style: Style = "as-is") -> Scene:
         image = _sketch(Dice(_SPLITS[split], number, 1), image, labels)
     elif style == "paint":
         image = _smear(Dice(_SPLITS[split], number, 2), image)
-    things = [f"a {c} {t} {noun}" for (c, t), noun in zip(looks[1:], shapes, strict=True)][::-1]
-    ground = f"a {looks[0][0]} {looks[0][1]} ground"
+    things = [f"a {c} {t} {noun}" for (c, t), noun in zip(looks[1:], shapes, strict=True)]
     return Scene(
         image=(image * 255.0 + 0.5).astype(np.uint8),
         labels=labels,
         names=("ground", *shapes),
-        caption=f"{', '.join(things[:-1])} and {things[-1]} on {ground}",
+        caption=_caption(things, looks[0]),
     )
+
+
+def _photo(dice: Dice) -> Scene:
+    image, labels, names, leaves, ground = photolike.draw(dice, SMALLEST)
+    things = [f"a {leaf.colour} {leaf.texture} {leaf.noun}" for leaf in leaves]
+    picture = (image * 255.0 + 0.5).astype(np.uint8)
+    return Scene(picture, labels, tuple(names), _caption(things, ground))
+
+
+def _caption(things: list[str], ground: tuple[str, str]) -> str:
+    """What is seen, from front to back."""
+    *before, last = things[::-1]
+    listed = f"{', '.join(before)} and {last}" if before else last
+    return f"{listed} on a {ground[0]} {ground[1]} ground"
 
 
 def _arrange(dice: Dice) -> tuple[Array, list[str], list[tuple[Array, Array]]]:
@@ -179,7 +198,8 @@ class Scenes:
         split: ``train``, which `tiny` has seen, ``validation`` or ``test``; none shares a scene.
         count: how many.
         start: number of the first.
-        style: ``as-is``, or redrawn as a ``sketch`` or in ``paint``; the truth stays the same.
+        style: ``as-is``, or redrawn as a ``sketch`` or in ``paint`` with the same truth; or scenes
+            that look like a ``photo``.
     """
 
     split: Split = "test"

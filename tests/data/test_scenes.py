@@ -10,10 +10,10 @@ from attnprobe import AttnProbeError
 from attnprobe.data.dice import Dice, fractal_noise
 from attnprobe.data.scenes import SMALLEST, Scenes, make_scene
 
-STYLES = ("as-is", "sketch", "paint")
+STYLES = ("as-is", "sketch", "paint", "photo")
 
 
-DIGEST = "f5ddb0cd1159aa570b41657c73d2bf6f8d9c1b247eb1ba46daccd9d84c69294a"
+DIGEST = "d2ef585aa0ed225f7eb3fc507e8e2c621ea16b0eb9880eea6142750a872b60e2"
 
 
 def digest_of_scenes() -> str:
@@ -47,6 +47,31 @@ def test_scenes_are_the_same_bits_on_a_plainer_processor():
     assert done.stdout.strip() == DIGEST
 
 
+@pytest.mark.parametrize("number", range(60))
+def test_masks_of_photo_like_scenes_are_whole_and_named(number):
+    scene = make_scene("validation", number, "photo")
+    counts = np.bincount(scene.labels.ravel())
+    assert len(counts) == len(scene.names) >= 2
+    assert counts.min() >= SMALLEST
+    assert scene.image.shape == (128, 128, 3)
+    assert scene.image.dtype == np.uint8
+    for name in set(scene.names) - {"sky"}:
+        assert scene.caption.count(f" {name}") >= scene.names.count(name)
+
+
+def test_photo_like_scenes_have_a_natural_spectrum():
+    """Power falls about as f^-2.7, as in crops of photographs of this size."""
+    power = np.zeros(64)
+    for number in range(60):
+        grey = make_scene("validation", number, "photo").image.mean(2)
+        window = np.outer(*[np.hanning(128)] * 2)
+        spectrum = np.abs(np.fft.fft2((grey - grey.mean()) * window)) ** 2
+        power += spectrum[:64, 0] + spectrum[0, :64]
+    bands = np.arange(2, 33)
+    slope = np.polyfit(np.log(bands), np.log(power[2:33]), 1)[0]
+    assert -3.3 < slope < -2.4
+
+
 @pytest.mark.parametrize("number", range(40))
 def test_masks_are_whole_and_objects_are_seen(number):
     scene = make_scene("validation", number)
@@ -67,7 +92,7 @@ def test_splits_never_meet():
     assert len(pictures) == 90
 
 
-@pytest.mark.parametrize("style", STYLES)
+@pytest.mark.parametrize("style", ["as-is", "sketch", "paint"])
 def test_a_style_changes_only_the_picture(style):
     plain, styled = make_scene("test", 3), make_scene("test", 3, style)
     assert np.array_equal(plain.labels, styled.labels)
