@@ -1,4 +1,4 @@
-"""What a capture costs: ``pytest benchmarks/test_capture_cost.py -s``.
+"""What a capture costs: ``pytest benchmarks/test_capture_cost.py -n 0 --benchmark-enable -s``.
 
 Stable Diffusion 1.4's UNet with random weights, 512×512, float32: plain passes and passes with the
 head means of all 16 self-attention layers, in turn, so that a noisy machine troubles both alike.

@@ -1,4 +1,6 @@
-"""What groupers cost on 4096 tokens: ``pytest benchmarks/test_groupers_speed.py -s``.
+"""What groupers cost on 4096 tokens.
+
+    pytest benchmarks/test_groupers_speed.py -n 0 --benchmark-enable -s
 
 The field is a golden case's, aggregated from four resolutions. Beside scikit-learn the two run in
 turn, so that a noisy machine troubles both alike, and the median of the pairs' ratios counts. Peak

@@ -1,4 +1,4 @@
-"""How soon a report is seen: ``pytest benchmarks/test_report.py -s``.
+"""How soon a report is seen: ``pytest benchmarks/test_report.py -n 0 --benchmark-enable -s``.
 
 Twenty scenes at 128 px, whose maps have 32² tokens, opened from disk in Chromium: the time from
 navigation to the first contentful paint, as the page itself has it, and what an image weighs.

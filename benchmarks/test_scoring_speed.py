@@ -1,4 +1,4 @@
-"""What scoring costs: ``pytest benchmarks/test_scoring_speed.py``.
+"""What scoring costs: ``pytest benchmarks/test_scoring_speed.py -n 0 --benchmark-enable -s``.
 
 Labels of 512², 27 classes, 40 segments, a fifth void. Asked of the Hungarian score: at least 60
 images a second on 2 cores; the bound is held by its best round, for other work on the machine only

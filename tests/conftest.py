@@ -1,6 +1,10 @@
 """Small denoisers with random weights, and the embedded model, shared by the tests."""
 
+import os
 import signal
+
+# The tests fill all cores with processes, their own children too: a thread each is enough.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import pytest
 import torch

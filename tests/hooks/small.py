@@ -104,6 +104,12 @@ def captured(unet, work, layers=None, keep=None, **options):
     return capture
 
 
+def same_output(some: torch.Tensor, others: torch.Tensor, share: float = 1e-5) -> None:
+    """Alike but for rounding, told by the output's own size: a model's is float32's many times."""
+    difference = (some.double() - others.double()).norm() / others.double().norm()
+    assert difference < share, f"{difference:.2e} of the output's norm"
+
+
 def same_maps(some, others, rtol=1e-4, atol=1e-6) -> None:
     assert [row["name"] for row in some.layers] == [row["name"] for row in others.layers]
     for row in some.layers:

@@ -15,7 +15,7 @@ import attnprobe as ap
 from attnprobe.errors import CaptureError
 from attnprobe.hooks import AttentionHooks
 from tests.conftest import small_unet
-from tests.hooks.small import CROSS, MID, eager, inputs, run, state
+from tests.hooks.small import CROSS, MID, eager, inputs, run, same_output, state
 
 mid = ap.Layers(names=(MID,))
 cross = ap.Layers(names=(CROSS,))
@@ -55,7 +55,7 @@ def test_ablating_a_head_is_zeroing_its_columns_of_the_projection(head, on):
     width = projection.in_features // 4
     with torch.no_grad():
         projection.weight[:, head * width : (head + 1) * width] = 0
-    torch.testing.assert_close(ablated, run(truth), rtol=0, atol=1e-6)
+    same_output(ablated, run(truth))
     assert not torch.allclose(ablated, run(unet), atol=1e-5)
 
 
@@ -137,7 +137,7 @@ def test_the_identity_changes_by_rounding_only(unet, processor):
     plain = run(unet, 2)
     by_probs = edited(unet, lambda probs, call: probs, work=lambda unet: run(unet, 2))
     by_out = edited(unet, lambda out, call: out, on="out", work=lambda unet: run(unet, 2))
-    torch.testing.assert_close(by_probs, plain, rtol=0, atol=1e-6)
+    same_output(by_probs, plain)
     assert torch.equal(by_out, plain)
     assert torch.equal(run(unet, 2), plain)
 

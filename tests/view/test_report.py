@@ -11,7 +11,6 @@ from hypothesis import strategies as st
 from playwright.sync_api import expect
 
 from attnprobe.cli import main
-from attnprobe.data.scenes import Scenes
 from attnprobe.errors import RunError
 from attnprobe.view import report_plot
 from attnprobe.view.report import content_policy, explored, template, write_report
@@ -250,18 +249,3 @@ def test_it_is_no_wider_than_the_window_and_follows_the_scheme(opened, width, sc
     assert overflow(opened) <= 0
     light = opened.evaluate("getComputedStyle(document.body).backgroundColor")
     assert (light == "rgb(255, 255, 255)") == (scheme == "light")
-
-
-def test_twenty_images_are_painted_within_two_seconds(tiny, tmp_path, page):
-    (scene,) = Scenes(count=1)()
-    (tmp_path / "many").mkdir()
-    for number in range(20):  # with one picture's field in the cache, the run is quick
-        scene.read().save(tmp_path / "many" / f"{number}.png")
-    images = f"{{use: folder, path: {tmp_path / 'many'}}}"
-    run = make_run(tiny, tmp_path / "run", "group.anchors=8", images=images)
-    report = run / "report.html"
-    assert report.read_text().count("data-explorer>") == 20
-    assert report.stat().st_size < 20 * 1_000_000
-    page.goto(report.as_uri())
-    paint = page.evaluate("performance.getEntriesByName('first-contentful-paint')[0].startTime")
-    assert paint < 2000
