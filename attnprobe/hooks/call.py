@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import torch
 
@@ -20,25 +20,33 @@ Rows = slice | torch.Tensor
 Heads = slice | list[int]
 """Which heads."""
 
+Batching = Literal["rows", "frames", "items"]
+
 
 @dataclass(frozen=True)
 class Moment:
     """When a call was made.
 
     Args:
-        step: number of the denoising step inside the ``with`` block, from 0. Passes that follow
-            each other with the same latents at the same timestep (guidance done pass by pass) are
-            one step.
+        step: number of the denoising step inside the ``with`` block, from 0: a turn of the
+            pipeline's loop over the scheduler's timesteps; where no pipeline runs the denoiser,
+            passes that follow each other at an equal timestep are one step.
         timestep: as the denoiser was told it, or None.
         run: number of the pass within its step.
-        branches: of each batch item ``cond`` or ``uncond`` where guidance was recognised (the
-            latents doubled in the batch, or the pipeline naming its passes), else None.
+        branches: of each batch item ``cond`` or ``uncond`` where it is known, by the name that the
+            pipeline gives the pass or by the item's condition, else None.
+        stream: the same number for passes of different steps that belong together, having one
+            condition.
+        batching: how rows of a layer's batch come of the model's: ``rows`` are the same ones,
+            ``frames`` are one after the other for each item, ``items`` are each a call.
     """
 
     step: int = 0
     timestep: float | None = None
     run: int = 0
     branches: tuple[str | None, ...] = ()
+    stream: int = 0
+    batching: Batching = "rows"
 
 
 @dataclass(frozen=True, eq=False)

@@ -20,6 +20,7 @@ from attnprobe.hooks.ledger import Ledger, why_unseen
 from attnprobe.hooks.overrides import force_eager
 from attnprobe.hooks.passes import Passes
 from attnprobe.hooks.tap import Kernel, Policy, Tap
+from attnprobe.hooks.wrappers import unwrapped
 
 Observer = Callable[..., Any]
 Steps = Collection[int] | Callable[[Moment], bool]
@@ -87,9 +88,8 @@ class AttentionHooks:
                 "the model must be a denoiser, such as pipe.unet or pipe.transformer. "
                 f"Got {type(model).__name__} instead."
             )
-        # torch.compile wraps a module in another; the layers are those of the module inside.
         # Held weakly: what is kept of a capture must not keep gigabytes of weights.
-        inner: nn.Module = getattr(model, "_orig_mod", model)
+        inner = unwrapped(model)
         self._model = weakref.ref(inner)
         self.model_name = type(inner).__name__
         self.policy: Policy = policy
@@ -195,6 +195,19 @@ class AttentionHooks:
                 stops the pass.
         """
         self._first = check
+
+    def new_step(self) -> None:
+        """Say, inside the block, that the next pass begins another step.
+
+        For passes at an equal timestep that no pipeline runs, such as those of several pictures:
+        they count as passes of one step otherwise, and are kept apart.
+
+        Raises:
+            CaptureError: the block isn't open.
+        """
+        if not self._open:
+            raise CaptureError("new_step is said inside the block of these hooks; it isn't open")
+        self._passes.new_step()
 
     def __enter__(self) -> AttentionHooks:
         with self._lock:
