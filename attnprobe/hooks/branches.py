@@ -93,12 +93,11 @@ def beside(names: Names, given: Given, before: Sequence[tuple[Names, Given]]) ->
     if others:
         return (None,) * len(names)
     named = [(name, other, its) for told, other in before for its, name in enumerate(told) if name]
-    return tuple(
-        None
-        if any(name == its_name and given.same_row(row, *its) for its_name, *its in named)
-        else name
-        for row, name in enumerate(names)
-    )
+
+    def is_double(row: int, name: str | None) -> bool:
+        return any(name == told and given.same_row(row, other, its) for told, other, its in named)
+
+    return tuple(None if is_double(row, name) else name for row, name in enumerate(names))
 
 
 def equal(a: torch.Tensor, b: torch.Tensor) -> bool:

@@ -32,6 +32,7 @@ class Caller:
         pairs: (positive, negative) values that it calls ``name`` and ``negative_name``.
         guided: whether it does classifier-free guidance; None if it doesn't say.
         perturbed: whether it does perturbed-attention guidance, whose rows come last.
+        named: what a guider calls the pass, such as ``pred_uncond``.
     """
 
     timesteps: Any = None
@@ -39,6 +40,7 @@ class Caller:
     pairs: tuple[tuple[Any, Any], ...] = ()
     guided: bool | None = None
     perturbed: bool = False
+    named: str | None = None
 
     def same_turn(self, other: Caller) -> bool:
         """Whether both passes were run in one turn of one loop."""
@@ -65,6 +67,7 @@ def find_caller() -> Caller | None:
         pairs=tuple(pair for names in said.frames for pair in _pairs(names)),
         guided=_guided(said),
         perturbed=_flag(said.pipeline, "do_perturbed_attention_guidance") is True,
+        named=next(filter(None, map(_named, said.frames)), None),
     )
 
 
@@ -133,6 +136,11 @@ def _are_tensors(value: Any) -> bool:
     if isinstance(value, list | tuple):
         return bool(value) and all(isinstance(one, torch.Tensor) for one in value)
     return isinstance(value, torch.Tensor) and value.ndim > 0
+
+
+def _named(names: dict[str, Any]) -> str | None:
+    """What a guider of diffusers' modular pipelines calls the pass that is run for it."""
+    return getattr(names.get("guider_state_batch"), "__guidance_identifier__", None)
 
 
 def _guided(said: _Said) -> bool | None:

@@ -126,12 +126,17 @@ class Passes:
         return _same_timestep(timestep, self._timestep)
 
     def _branches(
-        self, model: nn.Module, given: dict[str, Any], conditions: dict[str, Any], caller: Any
+        self,
+        model: nn.Module,
+        given: dict[str, Any],
+        conditions: dict[str, Any],
+        caller: Caller | None,
     ) -> Names:
         latents = next((given[name] for name in _LATENTS if name in given), None)
         rows = given_rows(latents, conditions)
-        if self._branch is not None:
-            names: Names = (self._branch,) * len(rows)
+        told = self._branch or (TOLD.get(caller.named) if caller and caller.named else None)
+        if told is not None:
+            names: Names = (told,) * len(rows)
         else:
             names = name_rows(model, rows, caller, given.get("class_labels"))
         names = beside(names, rows, self._before)

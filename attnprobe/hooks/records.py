@@ -308,11 +308,11 @@ def _chosen(item: Item, branches: list[str | None], only: bool, name: str) -> in
     if len(fitting) == 1:
         return fitting[0]
     whose = "the other branch's" if item == "uncond" else "the prompt's"
-    known = ", ".join(f"item={row} ({branch or 'unknown'})" for row, branch in _runs(branches))
+    known = _listed(branches)
     if fitting:
         raise CaptureError(
             f"the batch of {name} has {len(fitting)} rows that are {whose} (several prompts, "
-            f"pictures, frames or windows); say which row is meant: {known}"
+            f"pictures, frames or windows); say which one is meant: {known}"
         )
     raise CaptureError(
         f"which row of {name} is {whose} isn't known; say which one is meant: {known}"
@@ -334,18 +334,18 @@ def _check_steps(kept: Kept, passes: list[Kept], name: str) -> None:
         )
 
 
-def _runs(branches: list[str | None]) -> list[tuple[str, str | None]]:
-    """(rows, branch) with rows of one branch that follow each other as one entry."""
-    runs: list[tuple[list[int], str | None]] = []
+def _listed(branches: list[str | None], most: int = 8) -> str:
+    """Rows with their branches; where there are many, those that follow each other as one."""
+    runs: list[tuple[int, int, str]] = []
     for row, branch in enumerate(branches):
-        if len(branches) > 8 and runs and runs[-1][1] == branch:
-            runs[-1][0].append(row)
+        name = branch or "unknown"
+        if len(branches) > most and runs and runs[-1][2] == name:
+            runs[-1] = (runs[-1][0], row, name)
         else:
-            runs.append(([row], branch))
-    return [
-        (str(rows[0]) if len(rows) == 1 else f"{rows[0]} to {rows[-1]}", branch)
-        for rows, branch in runs
-    ]
+            runs.append((row, row, name))
+    said = [f"{a} ({name})" if a == b else f"{a} to {b} ({name})" for a, b, name in runs[:most]]
+    more = f" and others up to {len(branches) - 1}" if len(runs) > most else ""
+    return f"item={', '.join(said)}{more}"
 
 
 def _beside(passes: list[Parts], name: str) -> Parts:
