@@ -20,7 +20,9 @@ Rows = slice | torch.Tensor
 Heads = slice | list[int]
 """Which heads."""
 
-Batching = Literal["rows", "frames", "items"]
+Batching = Literal["rows", "frames", "items", "leading"]
+"""How rows of a layer's batch come of the model's: the same ones, each item's frames one after the
+other, one item a call, or the first of them."""
 
 
 @dataclass(frozen=True)
@@ -37,8 +39,6 @@ class Moment:
             pipeline gives the pass or by the item's condition, else None.
         stream: the same number for passes of different steps that belong together, having one
             condition.
-        batching: how rows of a layer's batch come of the model's: ``rows`` are the same ones,
-            ``frames`` are one after the other for each item, ``items`` are each a call.
     """
 
     step: int = 0
@@ -46,7 +46,6 @@ class Moment:
     run: int = 0
     branches: tuple[str | None, ...] = ()
     stream: int = 0
-    batching: Batching = "rows"
 
 
 @dataclass(frozen=True, eq=False)
@@ -72,6 +71,7 @@ class AttentionCall:
         logsumexp: (batch, heads, queries), logarithm of the sum of exp(logits) over the keys, where
             the kernel told it, else None.
         projection: the layer's own projection of the heads' outputs, put side by side, or None.
+        batching: how the batch's rows come of the model's.
     """
 
     layer: Layer
@@ -88,6 +88,7 @@ class AttentionCall:
     moment: Moment = field(default_factory=Moment)
     logsumexp: torch.Tensor | None = None
     projection: Callable[[torch.Tensor], torch.Tensor] | None = None
+    batching: Batching = "rows"
 
     @property
     def name(self) -> str:

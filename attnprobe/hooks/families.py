@@ -97,8 +97,13 @@ _BY_FRAME = re.compile(r"^(I2VGenXL|Latte|SparseControlNet|UNet3D|UNetMotion|UNe
 """Classes whose layers have a video's frames, or its places, as rows of their batch."""
 
 
-def batching(model: nn.Module) -> Batching:
-    """How rows of a layer's batch come of the model's."""
+def batching(model: nn.Module, module: Any) -> Batching:
+    """How rows of a layer's batch come of the model's.
+
+    Processors of perturbed-attention guidance let the perturbed rows, the last, not attend.
+    """
+    if type(getattr(module, "processor", None)).__name__.startswith("PAG"):
+        return "leading"
     cls = family(model)
     if cls.startswith("Mochi"):
         return "items"

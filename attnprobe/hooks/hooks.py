@@ -15,6 +15,7 @@ from torch import nn
 from attnprobe.errors import CaptureError
 from attnprobe.hooks.call import AttentionCall, Moment
 from attnprobe.hooks.edits import Edit, EditFunction, apply_edits
+from attnprobe.hooks.families import batching
 from attnprobe.hooks.layers import Layer, Layers, attention_layers
 from attnprobe.hooks.ledger import Ledger, why_unseen
 from attnprobe.hooks.overrides import force_eager
@@ -300,6 +301,7 @@ class AttentionHooks:
         queries, keys = self._passes.layout.tokens(
             layer, index, kernel.q.shape[2], kernel.k.shape[2]
         )
+        module = self._module(layer)
         return AttentionCall(
             layer=layer,
             index=index,
@@ -314,7 +316,8 @@ class AttentionHooks:
             keys=keys,
             moment=moment,
             logsumexp=kernel.logsumexp,
-            projection=_projection(self._module(layer)),
+            projection=_projection(module),
+            batching=batching(self.model, module),
         )
 
     def _on_grid(self, handle: Handle, call: AttentionCall) -> bool:

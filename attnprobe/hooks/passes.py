@@ -13,11 +13,12 @@ import torch
 from torch import nn
 from torch.utils._pytree import tree_leaves
 
-from attnprobe.hooks.branches import TOLD, Given, Names, beside, equal, given_rows, name_rows
+from attnprobe.hooks.branches import TOLD, Names, beside, name_rows
 from attnprobe.hooks.call import Moment
 from attnprobe.hooks.callers import Caller, find_caller
-from attnprobe.hooks.families import Layout, batching, read_layout
+from attnprobe.hooks.families import Layout, read_layout
 from attnprobe.hooks.overrides import Override, leave, listen
+from attnprobe.hooks.prints import Given, Print, fingerprint
 
 _TIMESTEPS = ("timestep", "timesteps", "t", "timestep_ratio")
 _LATENTS = ("sample", "hidden_states", "x")
@@ -87,9 +88,13 @@ class Passes:
     def arguments(self, args: tuple, kwargs: dict[str, Any]) -> dict[str, Any]:
         """The arguments of a pass by the names that ``forward`` gives them."""
         try:
-            return dict(self._signature.bind(*args, **kwargs).arguments)
+            given = dict(self._signature.bind(*args, **kwargs).arguments)
         except TypeError:  # forward itself will say what is wrong
             return dict(kwargs)
+        for name, parameter in self._signature.parameters.items():
+            if parameter.kind is parameter.VAR_KEYWORD:
+                given |= given.pop(name, {})
+        return given
 
     def _begin(self, model: nn.Module, args: tuple, kwargs: dict[str, Any] | None = None) -> None:
         # A thread that is amid calling hooks while this block ends gives another's no kwargs.
@@ -110,7 +115,6 @@ class Passes:
             run=self.moment.run + 1 if again else 0,
             branches=self._branches(model, given, conditions, caller),
             stream=self._streams.number(self._branch, conditions),
-            batching=batching(model),
         )
         self._caller, self._timestep, self._told_new = caller, _kept(timestep), False
         self.layout = read_layout(model, given)
@@ -133,7 +137,7 @@ class Passes:
         caller: Caller | None,
     ) -> Names:
         latents = next((given[name] for name in _LATENTS if name in given), None)
-        rows = given_rows(latents, conditions)
+        rows = Given.of(latents, conditions)
         told = self._branch or (TOLD.get(caller.named) if caller and caller.named else None)
         if told is not None:
             names: Names = (told,) * len(rows)
@@ -161,9 +165,8 @@ class Streams:
     """
 
     def __init__(self) -> None:
-        self._kinds: list[tuple[str | None, list[torch.Tensor]]] = []
-        self._numbers: dict[tuple[int, int], int] = {}
-        self._seen: Counter[int] = Counter()
+        self._numbers: dict[tuple[Print, int], int] = {}
+        self._seen: Counter[Print] = Counter()
 
     def next_step(self) -> None:
         """A step begins."""
@@ -171,19 +174,11 @@ class Streams:
 
     def number(self, name: str | None, conditions: dict[str, Any]) -> int:
         """The stream of a pass of the present step."""
-        leaves = [one.detach() for one in tree_leaves(conditions) if isinstance(one, torch.Tensor)]
-        kind = next((i for i, each in enumerate(self._kinds) if _are(each, name, leaves)), None)
-        if kind is None:  # a copy, for the same memory may hold another text later
-            kind = len(self._kinds)
-            self._kinds.append((name, [leaf.clone() for leaf in leaves]))
-        place = (kind, self._seen[kind])
+        leaves = [one for one in tree_leaves(conditions) if isinstance(one, torch.Tensor)]
+        kind = (name, *map(fingerprint, leaves))
+        place = kind, self._seen[kind]
         self._seen[kind] += 1
         return self._numbers.setdefault(place, len(self._numbers))
-
-
-def _are(kind: tuple[str | None, list[torch.Tensor]], name: Any, leaves: list[Any]) -> bool:
-    known, others = kind
-    return known == name and len(others) == len(leaves) and all(map(equal, leaves, others))
 
 
 def _naming(override: Override) -> Any:

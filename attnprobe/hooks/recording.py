@@ -221,13 +221,15 @@ def _branches(call: AttentionCall) -> tuple[str | None, ...] | None:
 
     A layer may leave some of the model's rows out, or have more of them.
     """
-    told, batch, batching = call.moment.branches, call.shape[0], call.moment.batching
+    told, batch, batching = call.moment.branches, call.shape[0], call.batching
     if batch == len(told):
         return told
     if batching == "frames" and told and batch % len(told) == 0:
         return tuple(branch for branch in told for _ in range(batch // len(told)))
     if batching == "items" and batch == 1 and call.index < len(told):
         return (told[call.index],)
+    if batching == "leading" and batch < len(told) and call.index == 0:
+        return told[:batch]
     return None
 
 

@@ -165,17 +165,37 @@ def test_semantic_guidance_has_rows_that_nobody_names(tiny):
 
 @pytest.mark.parametrize(
     ("scale", "cross", "own"),
-    [(0.0, ("cond", None), (None,)), (5.0, ("uncond", "cond", None), (None, None))],
+    [(0.0, ("cond", None), ("cond",)), (5.0, ("uncond", "cond", None), ("uncond", "cond"))],
 )
 def test_perturbed_attention_guidance(tiny, scale, cross, own):
-    """The perturbed row is neither branch; a layer that leaves rows out doesn't say which."""
+    """The perturbed row is neither branch, and doesn't attend in the layers perturbed."""
     given = {"guidance_scale": scale, "pag_scale": 3.0, "pag_applied_layers": ["mid"]}
     capture = drawn(tiny, D.StableDiffusionPAGPipeline, **given)
     assert told(capture, CROSS) == [cross]
     assert torch.equal(capture.at(CROSS), capture.at(CROSS, cross.index("cond")))
     assert told(capture, SELF) == [own]
-    with pytest.raises(CaptureError, match="is the prompt's isn't known"):
-        capture.at(SELF)
+    assert torch.equal(capture.at(SELF), capture.at(SELF, own.index("cond")))
+    assert len(capture.fields()) == 1
+
+
+def test_frames_of_a_video_lie_in_its_item_s_rows(tiny):
+    """Each frame is given the text by itself, and is a row of the batch in spatial layers."""
+    adapter = D.MotionAdapter(
+        block_out_channels=tiny.denoiser.config.block_out_channels,
+        motion_layers_per_block=1,
+        motion_mid_block_layers_per_block=1,
+        motion_num_attention_heads=2,
+        motion_norm_num_groups=4,
+    )
+    given = {name: part for name, part in parts(tiny).items() if "safety" not in name}
+    pipe = D.AnimateDiffPipeline(**given, motion_adapter=adapter)
+    pipe.set_progress_bar_config(disable=True)
+    size = {"height": 64, "width": 64, "num_frames": 3, "output_type": "latent"}
+    with ap.capture(pipe.unet, ap.Layers(names=CROSS)) as capture:
+        pipe("a red disc", num_inference_steps=1, guidance_scale=5.0, **size)
+    assert capture.records.branches == ("uncond",) * 3 + ("cond",) * 3
+    with pytest.raises(CaptureError, match=r"3 rows that are the prompt's .* or windows"):
+        capture.at(CROSS)
 
 
 def test_faster_cache_leaves_rows_out():
