@@ -12,6 +12,10 @@ _INNER = ("_orig_mod", "_fsdp_wrapped_module", "_checkpoint_wrapped_module")
 """Under which names torch.compile, FSDP and activation checkpointing hold what they wrap."""
 
 
+_BLOCKS = ("DualTransformer2DModel", "Transformer2DModel", "TransformerTemporalModel")
+"""Blocks that diffusers saves as it saves models; denoisers are made of them."""
+
+
 def unwrapped(model: nn.Module) -> nn.Module:
     """The denoiser inside a wrapper: torch.compile's, DDP's, FSDP's, PEFT's, or somebody's own.
 
@@ -21,29 +25,35 @@ def unwrapped(model: nn.Module) -> nn.Module:
     Raises:
         CaptureError: the wrapper holds several models, or runs copies of its model.
     """
-    from diffusers import ModelMixin
-
-    while not isinstance(model, ModelMixin):
+    while _class_of_diffusers(model) is None:
         if isinstance(model, nn.DataParallel) and len(model.device_ids) > 1:
             raise CaptureError(
                 "DataParallel runs a copy of the model on each device, in threads of their own, "
                 "which hooks don't see; capture its .module on one device"
             )
-        inner = _inner(model, ModelMixin)
+        inner = _inner(model)
         if inner is None:
             break
         model = inner
     return model
 
 
-def _inner(model: nn.Module, mixin: type) -> nn.Module | None:
+def _class_of_diffusers(model: Any) -> type | None:
+    """The nearest class of diffusers that a model is of; mixins are of no model."""
+    for cls in type(model).__mro__:
+        if cls.__module__.partition(".")[0] == "diffusers" and not cls.__name__.endswith("Mixin"):
+            return cls
+    return None
+
+
+def _inner(model: nn.Module) -> nn.Module | None:
     """What a wrapper wraps; None if it is none."""
     for name, child in model.named_children():
         if name in _INNER:
             return child
     if isinstance(model, nn.DataParallel | nn.parallel.DistributedDataParallel):
         return model.module
-    held = {name: child for name, child in _outermost(model, mixin) if _attention(child)}
+    held = {name: child for name, child in _outermost(model) if _attention(child)}
     inside = sum(len(_attention(child)) for child in held.values())
     if not held or inside < len(_attention(model)):  # layers of its own: it is no mere wrapper
         return None
@@ -56,12 +66,16 @@ def _inner(model: nn.Module, mixin: type) -> nn.Module | None:
     return next(iter(held.values()))
 
 
-def _outermost(model: nn.Module, mixin: type, name: str = "") -> list[tuple[str, nn.Module]]:
-    """Models of diffusers that lie in no other, with their names."""
+def _outermost(model: nn.Module, name: str = "") -> list[tuple[str, nn.Module]]:
+    """Models of diffusers that lie in no other, with their names; blocks are no models."""
+    from diffusers import ModelMixin
+
     found = []
     for key, child in model.named_children():
         path = f"{name}.{key}" if name else key
-        found += [(path, child)] if isinstance(child, mixin) else _outermost(child, mixin, path)
+        cls = _class_of_diffusers(child)
+        whole = isinstance(child, ModelMixin) and cls is not None and cls.__name__ not in _BLOCKS
+        found += [(path, child)] if whole else _outermost(child, path)
     return found
 
 
@@ -82,7 +96,4 @@ def family(model: Any) -> str:
     A subclass (of a user's, or made on the fly by FSDP or a parametrisation) is of its parent's
     family.
     """
-    for cls in type(model).__mro__:
-        if cls.__module__.partition(".")[0] == "diffusers":
-            return cls.__name__
-    return type(model).__name__
+    return (_class_of_diffusers(model) or type(model)).__name__

@@ -4,7 +4,7 @@ import pytest
 import torch
 import torch.distributed as dist
 from accelerate import Accelerator
-from diffusers import FluxTransformer2DModel
+from diffusers import FluxTransformer2DModel, ModelMixin, Transformer2DModel
 from diffusers.models.attention_processor import Attention
 from peft import LoraConfig, get_peft_model
 from torch import nn
@@ -143,6 +143,25 @@ def test_a_model_with_attention_of_its_own_is_no_wrapper():
     names = [layer.name for layer in attention_layers(model)]
     assert names[-1] == "first"
     assert all(name.startswith("denoiser.") for name in names[:-1])
+
+
+def test_a_denoiser_made_of_blocks_is_no_wrapper():
+    """Nor is a block by itself, nor a part of a denoiser."""
+    block = {"num_attention_heads": 2, "attention_head_dim": 4, "in_channels": 8}
+    blocks = [Transformer2DModel(**block, norm_num_groups=4) for _ in range(2)]
+    for model in (nn.Sequential(*blocks), nn.Sequential(blocks[0]), small_unet().mid_block):
+        names = [layer.name for layer in attention_layers(model)]
+        own = [n for n, module in model.named_modules() if isinstance(module, Attention)]
+        assert names == own
+
+
+def test_a_wrapper_that_diffusers_could_save_is_looked_through():
+    class Saved(ModelMixin):
+        def __init__(self, denoiser):
+            super().__init__()
+            self.denoiser = denoiser
+
+    assert attention_layers(Saved(small_flux())) == attention_layers(small_flux())
 
 
 def test_what_hides_its_layers_is_refused_by_name():
