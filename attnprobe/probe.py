@@ -81,6 +81,8 @@ class Probe:
         latents = model.encode(to_pixels(image, self.view(model, image), self.fit))
         with self._watched(model, needs, self.prompt, self.words) as captures:
             for timestep, draw in product(self.timesteps, range(self.draws)):
+                for each in captures.values():  # averaged, though the timestep be the same
+                    each.new_step()
                 shown = model.add_noise(latents, timestep, seed + draw) if self.noise else latents
                 model.denoise(shown, timestep, self.prompt)
         return _values(captures)
@@ -132,15 +134,13 @@ def _values(captures: dict[Need, Capture]) -> list[AnyField]:
     """One value a layer, of the prompt's branch where there was guidance."""
     values: list[AnyField] = []
     for need, captured in captures.items():
-        branches = captured.records.branches
-        item = branches.index("cond") if "cond" in branches else 0
         if need == "maps":
-            values += captured.fields(item)
+            values += captured.fields()
         elif need == "words":
-            values += captured.words(item)
+            values += captured.words()
         else:
             values = [
-                replace(value, features=captured.at(value.origin, item))
+                replace(value, features=captured.at(value.origin))
                 if isinstance(value, AttentionField)
                 else value
                 for value in values

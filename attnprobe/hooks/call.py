@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import torch
 
@@ -20,25 +20,32 @@ Rows = slice | torch.Tensor
 Heads = slice | list[int]
 """Which heads."""
 
+Batching = Literal["rows", "frames", "items", "leading"]
+"""How rows of a layer's batch come of the model's: the same ones, each item's frames one after the
+other, one item a call, or the first of them."""
+
 
 @dataclass(frozen=True)
 class Moment:
     """When a call was made.
 
     Args:
-        step: number of the denoising step inside the ``with`` block, from 0. Passes that follow
-            each other with the same latents at the same timestep (guidance done pass by pass) are
-            one step.
+        step: number of the denoising step inside the ``with`` block, from 0: a turn of the
+            pipeline's loop over the scheduler's timesteps; where no pipeline runs the denoiser,
+            passes that follow each other at an equal timestep are one step.
         timestep: as the denoiser was told it, or None.
         run: number of the pass within its step.
-        branches: of each batch item ``cond`` or ``uncond`` where guidance was recognised (the
-            latents doubled in the batch, or the pipeline naming its passes), else None.
+        branches: of each batch item ``cond`` or ``uncond`` where it is known, by the name that the
+            pipeline gives the pass or by the item's condition, else None.
+        stream: the same number for passes of different steps that belong together, having one
+            condition.
     """
 
     step: int = 0
     timestep: float | None = None
     run: int = 0
     branches: tuple[str | None, ...] = ()
+    stream: int = 0
 
 
 @dataclass(frozen=True, eq=False)
@@ -64,6 +71,7 @@ class AttentionCall:
         logsumexp: (batch, heads, queries), logarithm of the sum of exp(logits) over the keys, where
             the kernel told it, else None.
         projection: the layer's own projection of the heads' outputs, put side by side, or None.
+        batching: how the batch's rows come of the model's.
     """
 
     layer: Layer
@@ -80,6 +88,7 @@ class AttentionCall:
     moment: Moment = field(default_factory=Moment)
     logsumexp: torch.Tensor | None = None
     projection: Callable[[torch.Tensor], torch.Tensor] | None = None
+    batching: Batching = "rows"
 
     @property
     def name(self) -> str:

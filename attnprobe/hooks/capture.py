@@ -15,7 +15,7 @@ from attnprobe.hooks.layers import Layers
 from attnprobe.hooks.plan import check_budget
 from attnprobe.hooks.recorders import HeadMean, Recorder
 from attnprobe.hooks.recording import OverSteps, Recording
-from attnprobe.hooks.records import Records
+from attnprobe.hooks.records import Item, Records
 from attnprobe.hooks.sizes import parse_bytes
 from attnprobe.hooks.tap import Policy
 
@@ -56,6 +56,10 @@ class Capture:
         finally:
             self._recording.close()
 
+    def new_step(self) -> None:
+        """Say that the next pass begins another step; see `AttentionHooks.new_step`."""
+        self._hooks.new_step()
+
     def _check_budget(self, arguments: dict[str, Any]) -> None:
         check_budget(self._hooks, arguments, self._recording, self._handle.selection)
 
@@ -86,7 +90,7 @@ class Capture:
         """What was kept of the layer of that name: a tensor, or a dict of several."""
         return self.records[name]
 
-    def at(self, name: str, item: int = 0, step: int | None = None) -> Any:
+    def at(self, name: str, item: Item = None, step: int | None = None) -> Any:
         """What was kept of one batch item of a layer; see `Records.at`."""
         return self.records.at(name, item, step)
 
@@ -94,11 +98,11 @@ class Capture:
         """A row a chosen layer: name, kind, steps wanted and seen, and why not where not."""
         return self._hooks.coverage(self._handle)
 
-    def fields(self, item: int = 0, step: int | None = None) -> list[AttentionField]:
+    def fields(self, item: Item = None, step: int | None = None) -> list[AttentionField]:
         """The self- and joint-attention layers of a batch item as fields; see `Records.fields`."""
         return self.records.fields(item, step)
 
-    def words(self, item: int = 0, step: int | None = None) -> list[WordMaps]:
+    def words(self, item: Item = None, step: int | None = None) -> list[WordMaps]:
         """The words' maps of a batch item, one a layer; see `Records.words`."""
         return self.records.words(item, step)
 

@@ -11,10 +11,12 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from attnprobe.hooks.tokens import Tokens, solve_grid
+from attnprobe.hooks.wrappers import family
 
 if TYPE_CHECKING:
     from torch import nn
 
+    from attnprobe.hooks.call import Batching
     from attnprobe.hooks.layers import Block, Kind, Layer
 
 _TEMPORAL = re.compile(
@@ -39,7 +41,7 @@ IMAGE_FIRST = re.compile(r"^(HiDream|Hunyuan(Video|Image)|Mochi|SD3|ZImage)")
 
 def kind_of(model: nn.Module, name: str, module: Any) -> Kind:
     """The kind of an attention layer, from its class, its module and its place."""
-    cls = type(model).__name__
+    cls = family(model)
     if _JOINT.match(cls):
         alone = "refiner" in name or (cls.startswith("SD3") and name.endswith("attn2"))
         return "self" if alone else "joint"
@@ -73,7 +75,7 @@ def block_of(model: nn.Module, name: str, module: Any, kind: Kind) -> Block | No
     for pattern, block in _BLOCKS:
         if re.search(pattern, name):
             return block
-    cls = type(model).__name__
+    cls = family(model)
     if cls.startswith("SD3"):
         return "double"
     if kind != "joint" or cls.startswith("PRX"):
@@ -89,6 +91,23 @@ _BLOCKS: tuple[tuple[str, Any], ...] = (
     (r"(^|\.)single_", "single"),
     (r"(^|\.)(joint_|double_)", "double"),
 )
+
+
+_BY_FRAME = re.compile(r"^(I2VGenXL|Latte|SparseControlNet|UNet3D|UNetMotion|UNetSpatioTemporal)")
+"""Classes whose layers have a video's frames, or its places, as rows of their batch."""
+
+
+def batching(model: nn.Module, module: Any) -> Batching:
+    """How rows of a layer's batch come of the model's.
+
+    Processors of perturbed-attention guidance let the perturbed rows, the last, not attend.
+    """
+    if type(getattr(module, "processor", None)).__name__.startswith("PAG"):
+        return "leading"
+    cls = family(model)
+    if cls.startswith("Mochi"):
+        return "items"
+    return "frames" if _BY_FRAME.match(cls) else "rows"
 
 
 @dataclass(frozen=True)
@@ -166,7 +185,7 @@ def read_layout(model: nn.Module, given: dict[str, Any]) -> Layout:
     """The sequences of a pass, from the arguments of the denoiser's ``forward`` by name."""
     from attnprobe.hooks import layouts
 
-    cls = type(model).__name__
+    cls = family(model)
     for pattern, read in layouts.READERS:
         if re.match(pattern, cls):
             return read(model, given) or Layout()

@@ -15,11 +15,13 @@ from torch import nn
 from attnprobe.errors import CaptureError
 from attnprobe.hooks.call import AttentionCall, Moment
 from attnprobe.hooks.edits import Edit, EditFunction, apply_edits
+from attnprobe.hooks.families import batching
 from attnprobe.hooks.layers import Layer, Layers, attention_layers
 from attnprobe.hooks.ledger import Ledger, why_unseen
 from attnprobe.hooks.overrides import force_eager
 from attnprobe.hooks.passes import Passes
 from attnprobe.hooks.tap import Kernel, Policy, Tap
+from attnprobe.hooks.wrappers import unwrapped
 
 Observer = Callable[..., Any]
 Steps = Collection[int] | Callable[[Moment], bool]
@@ -87,9 +89,8 @@ class AttentionHooks:
                 "the model must be a denoiser, such as pipe.unet or pipe.transformer. "
                 f"Got {type(model).__name__} instead."
             )
-        # torch.compile wraps a module in another; the layers are those of the module inside.
         # Held weakly: what is kept of a capture must not keep gigabytes of weights.
-        inner: nn.Module = getattr(model, "_orig_mod", model)
+        inner = unwrapped(model)
         self._model = weakref.ref(inner)
         self.model_name = type(inner).__name__
         self.policy: Policy = policy
@@ -196,6 +197,19 @@ class AttentionHooks:
         """
         self._first = check
 
+    def new_step(self) -> None:
+        """Say, inside the block, that the next pass begins another step.
+
+        For passes at an equal timestep that no pipeline runs, such as those of several pictures:
+        they count as passes of one step otherwise, and are kept apart.
+
+        Raises:
+            CaptureError: the block isn't open.
+        """
+        if not self._open:
+            raise CaptureError("new_step is said inside the block of these hooks; it isn't open")
+        self._passes.new_step()
+
     def __enter__(self) -> AttentionHooks:
         with self._lock:
             if self._open:
@@ -287,6 +301,7 @@ class AttentionHooks:
         queries, keys = self._passes.layout.tokens(
             layer, index, kernel.q.shape[2], kernel.k.shape[2]
         )
+        module = self._module(layer)
         return AttentionCall(
             layer=layer,
             index=index,
@@ -301,7 +316,8 @@ class AttentionHooks:
             keys=keys,
             moment=moment,
             logsumexp=kernel.logsumexp,
-            projection=_projection(self._module(layer)),
+            projection=_projection(module),
+            batching=batching(self.model, module),
         )
 
     def _on_grid(self, handle: Handle, call: AttentionCall) -> bool:

@@ -125,24 +125,35 @@ def _fits(name: str, pattern: str) -> bool:
         raise CaptureError(f"{pattern!r} is no regular expression: {error}") from None
 
 
+def attention_classes() -> tuple[type, ...]:
+    """The classes of diffusers' attention layers."""
+    from diffusers.models.attention import AttentionModuleMixin
+    from diffusers.models.attention_processor import Attention, MochiAttention
+
+    return Attention, MochiAttention, AttentionModuleMixin
+
+
 def attention_layers(model: nn.Module, classes: tuple[type, ...] = ()) -> list[Layer]:
     """All attention layers of a denoiser, in the order of its modules.
 
     Args:
-        model: the denoiser.
+        model: the denoiser, also inside a wrapper such as DDP's or PEFT's.
         classes: attention classes of its own besides diffusers' ``Attention``,
             ``MochiAttention`` and ``AttentionModuleMixin``.
 
     Raises:
         CaptureError: the model has none.
     """
-    from diffusers.models.attention import AttentionModuleMixin
-    from diffusers.models.attention_processor import Attention, MochiAttention
-
     from attnprobe.hooks.families import block_of, kind_of
+    from attnprobe.hooks.wrappers import plain_name, unwrapped
 
-    known = (Attention, MochiAttention, AttentionModuleMixin, *classes)
-    found = [(name, module) for name, module in model.named_modules() if isinstance(module, known)]
+    model = unwrapped(model)
+    known = (*attention_classes(), *classes)
+    found = [
+        (plain_name(name), module)
+        for name, module in model.named_modules()
+        if isinstance(module, known)
+    ]
     if not found:
         raise CaptureError(
             f"{type(model).__name__} has no attention layer known: none of its modules is of "

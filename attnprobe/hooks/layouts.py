@@ -11,6 +11,7 @@ import torch
 
 from attnprobe.hooks.families import IMAGE_FIRST, Layout
 from attnprobe.hooks.tokens import Grid3, Tokens, spans_of
+from attnprobe.hooks.wrappers import family
 
 Runs = list[tuple[str, int]]
 Given = dict[str, Any]
@@ -22,7 +23,7 @@ def unet(model: Any, given: Given) -> Layout | None:
     if not isinstance(sample, torch.Tensor) or sample.ndim not in (4, 5):
         return None
     grid = (1, sample.shape[-2], sample.shape[-1])
-    role = "reference" if type(model).__name__.startswith("UNetSpatioTemporal") else "text"
+    role = "reference" if family(model).startswith("UNetSpatioTemporal") else "text"
     text = _length(given.get("encoder_hidden_states"))
     others = (Tokens.runs((role, text)),) if text else ()
     return Layout(_image(grid), others=others, halves=True, adapters=True)
@@ -235,7 +236,7 @@ def _with_text(model: Any, given: Given, image: Runs, grid: Grid3) -> Layout:
     """Image and text, joint in the family's order, and each alone."""
     lengths = [n for n in (_length(given.get(name)) for name in _TEXTS) if n]
     text: Runs = [("text", sum(lengths))] if lengths else []
-    order = image + text if IMAGE_FIRST.match(type(model).__name__) else text + image
+    order = image + text if IMAGE_FIRST.match(family(model)) else text + image
     others = [Tokens.runs(("text", n)) for n in dict.fromkeys([sum(lengths), *lengths]) if n]
     return Layout(
         Tokens.runs(*image, grid=grid),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import threading
+from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -12,34 +13,46 @@ import torch
 from torch import nn
 from torch.utils._pytree import tree_leaves
 
+from attnprobe.hooks.branches import TOLD, Names, beside, name_rows
 from attnprobe.hooks.call import Moment
+from attnprobe.hooks.callers import Caller, find_caller
 from attnprobe.hooks.families import Layout, read_layout
 from attnprobe.hooks.overrides import Override, leave, listen
+from attnprobe.hooks.prints import Given, Print, fingerprint
 
-_TIMESTEPS = ("timestep", "timesteps", "t")
+_TIMESTEPS = ("timestep", "timesteps", "t", "timestep_ratio")
 _LATENTS = ("sample", "hidden_states", "x")
-_CONDITIONS = ("encoder_hidden_states", "cap_feats", "input_ids", "class_labels", "pooled")
+_CONDITIONS = (
+    "encoder_hidden_states",
+    "cap_feats",
+    "input_ids",
+    "class_labels",
+    "pooled",
+    "added_cond_kwargs",
+    "clip_",
+)
 """Beginnings of the names of arguments that differ between the branches of guidance."""
 
 
 class Passes:
     """Follows a denoiser's passes through hooks on it; `moment` and `layout` tell of the present.
 
-    Two passes that follow each other with equal latents at an equal timestep, but another
-    condition or another name of their branch, are one step: so guidance is done where the batch
-    isn't doubled. Passes of other
-    threads are counted in `elsewhere` and left alone.
+    A step is a turn of the pipeline's loop over the scheduler's timesteps. Where no pipeline runs
+    the denoiser, passes that follow each other at an equal timestep are one step, unless `new_step`
+    is called between them. Passes of other threads are counted in `elsewhere` and left alone.
     """
 
     def __init__(self, model: nn.Module, begun: Callable[[dict[str, Any]], None]) -> None:
         self._model: nn.Module | None = model
         self._begun = begun
-        self._signature = inspect.signature(model.forward)
+        self._signature = _signature(model)
         self._thread = threading.get_ident()
-        self._latents: list[torch.Tensor] = []
-        self._condition: list[torch.Tensor] = []
         self._branch: str | None = None
-        self._named: list[str | None] = []
+        self._caller: Caller | None = None
+        self._timestep: Any = None
+        self._told_new = False
+        self._before: list[tuple[Names, Given]] = []
+        self._streams = Streams()
         self._handles: list[Any] = []
         self._override: Override | None = None
         self.count = 0
@@ -64,16 +77,24 @@ class Passes:
         self._handles.clear()
         if self._override is not None:
             leave(self._override, self)
-        self._model = self._override = None
-        self._latents, self._condition = [], []
+        self._model = self._override = self._caller = self._timestep = None
+        self._before, self._streams = [], Streams()
         self.running = False
+
+    def new_step(self) -> None:
+        """Told that the next pass begins another step, whatever its timestep."""
+        self._told_new = True
 
     def arguments(self, args: tuple, kwargs: dict[str, Any]) -> dict[str, Any]:
         """The arguments of a pass by the names that ``forward`` gives them."""
         try:
-            return dict(self._signature.bind(*args, **kwargs).arguments)
+            given = dict(self._signature.bind(*args, **kwargs).arguments)
         except TypeError:  # forward itself will say what is wrong
             return dict(kwargs)
+        for name, parameter in self._signature.parameters.items():
+            if parameter.kind is parameter.VAR_KEYWORD:
+                given |= given.pop(name, {})
+        return given
 
     def _begin(self, model: nn.Module, args: tuple, kwargs: dict[str, Any] | None = None) -> None:
         # A thread that is amid calling hooks while this block ends gives another's no kwargs.
@@ -81,33 +102,50 @@ class Passes:
             self.elsewhere += 1
             return
         given = self.arguments(args, kwargs or {})
-        latents = _tensors(given, _LATENTS)
-        timestep = _number(next((given[name] for name in _TIMESTEPS if name in given), None))
-        condition = _tensors(given, _CONDITIONS)
-        again = (
-            self.count > 0
-            and timestep == self.moment.timestep
-            and _same(latents, self._latents)
-            and self._is_another(condition)
-        )
-        self._named = [*(self._named if again else []), self._branch]
+        caller = find_caller()
+        timestep = next((given[name] for name in _TIMESTEPS if name in given), None)
+        again = self._is_same_step(timestep, caller)
+        conditions = {name: v for name, v in given.items() if name.startswith(_CONDITIONS)}
+        if not again:
+            self._before = []
+            self._streams.next_step()
         self.moment = Moment(
             step=self.moment.step + (not again),
-            timestep=timestep,
+            timestep=_number(timestep),
             run=self.moment.run + 1 if again else 0,
-            branches=self._branches(latents),
+            branches=self._branches(model, given, conditions, caller),
+            stream=self._streams.number(self._branch, conditions),
         )
-        self._latents, self._condition = latents, condition
+        self._caller, self._timestep, self._told_new = caller, _kept(timestep), False
         self.layout = read_layout(model, given)
         self.count += 1
         self._begun(given)
         self.running = True
 
-    def _is_another(self, condition: list[torch.Tensor]) -> bool:
-        """Whether this pass is another branch than those of the step before it."""
-        if self._branch is not None:
-            return self._branch not in self._named
-        return not _same(condition, self._condition)
+    def _is_same_step(self, timestep: Any, caller: Caller | None) -> bool:
+        if not self.count or self._told_new or (caller is None) != (self._caller is None):
+            return False
+        if caller is not None and self._caller is not None and not caller.same_turn(self._caller):
+            return False
+        return _same_timestep(timestep, self._timestep)
+
+    def _branches(
+        self,
+        model: nn.Module,
+        given: dict[str, Any],
+        conditions: dict[str, Any],
+        caller: Caller | None,
+    ) -> Names:
+        latents = next((given[name] for name in _LATENTS if name in given), None)
+        rows = Given.of(latents, conditions)
+        told = self._branch or (TOLD.get(caller.named) if caller and caller.named else None)
+        if told is not None:
+            names: Names = (told,) * len(rows)
+        else:
+            names = name_rows(model, rows, caller, given.get("class_labels"))
+        names = beside(names, rows, self._before)
+        self._before.append((names, rows))
+        return names
 
     def _end(self, model: nn.Module, args: Any, output: Any) -> None:
         if threading.get_ident() == self._thread:
@@ -116,19 +154,31 @@ class Passes:
     def name_branch(self, name: str | None) -> None:
         """Told by the pipeline which guidance branch its next passes are."""
         if threading.get_ident() == self._thread:
-            self._branch = name if name in ("cond", "uncond") else None
+            self._branch = None if name is None else TOLD.get(name)
 
-    def _branches(self, latents: list[torch.Tensor]) -> tuple[str | None, ...]:
-        if not latents:
-            return ()
-        rows = latents[0] if len(latents) == 1 else latents  # a tensor, or a list of the items
-        batch = len(rows)
-        if self._branch is not None:
-            return (self._branch,) * batch
-        half = batch // 2
-        if batch % 2 == 0 and _same(list(rows[:half]), list(rows[half:])):
-            return ("uncond",) * half + ("cond",) * half
-        return (None,) * batch
+
+class Streams:
+    """Which passes of different steps belong together: those with one name and one condition.
+
+    Of passes of one step that have both in common, the first belongs to the first, the second to
+    the second.
+    """
+
+    def __init__(self) -> None:
+        self._numbers: dict[tuple[Print, int], int] = {}
+        self._seen: Counter[Print] = Counter()
+
+    def next_step(self) -> None:
+        """A step begins."""
+        self._seen.clear()
+
+    def number(self, name: str | None, conditions: dict[str, Any]) -> int:
+        """The stream of a pass of the present step."""
+        leaves = [one for one in tree_leaves(conditions) if isinstance(one, torch.Tensor)]
+        kind = (name, *map(fingerprint, leaves))
+        place = kind, self._seen[kind]
+        self._seen[kind] += 1
+        return self._numbers.setdefault(place, len(self._numbers))
 
 
 def _naming(override: Override) -> Any:
@@ -146,20 +196,24 @@ def _naming(override: Override) -> Any:
     return cache_context
 
 
-def _tensors(given: dict[str, Any], names: tuple[str, ...]) -> list[torch.Tensor]:
-    """All tensors in the arguments whose names begin so, lists and tuples opened."""
-    found = [value for name, value in given.items() if name.startswith(names)]
-    return [leaf.detach() for leaf in tree_leaves(found) if isinstance(leaf, torch.Tensor)]
+def _signature(model: nn.Module) -> inspect.Signature:
+    """What ``forward`` takes: the class says, for what is put before it may take anything."""
+    written = inspect.signature(type(model).forward)
+    return written.replace(parameters=[*written.parameters.values()][1:])
 
 
-def _same(some: list[torch.Tensor], others: list[torch.Tensor]) -> bool:
-    """Whether these are equal tensors; of tensors without numbers nobody knows."""
-    if len(some) != len(others) or any(t.device.type == "meta" for t in some):
-        return False
-    return all(
-        a.shape == b.shape and a.device == b.device and torch.equal(a, b)
-        for a, b in zip(some, others, strict=True)
-    )
+def _kept(timestep: Any) -> Any:
+    """A timestep as it is now: the same memory may hold another later."""
+    return timestep.detach().clone() if isinstance(timestep, torch.Tensor) else timestep
+
+
+def _same_timestep(one: Any, other: Any) -> bool:
+    if isinstance(one, torch.Tensor) and isinstance(other, torch.Tensor):
+        if one.is_meta or other.is_meta:
+            return False
+        if one.numel() == other.numel():
+            return torch.equal(one.flatten().cpu(), other.flatten().cpu())
+    return _number(one) == _number(other)
 
 
 def _number(timestep: Any) -> float | None:

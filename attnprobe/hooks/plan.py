@@ -24,6 +24,7 @@ from attnprobe.hooks.layers import Layers
 from attnprobe.hooks.recorders import Entropy, HeadMean, Pooled, Recorder, TopK
 from attnprobe.hooks.recording import OverSteps, Recording
 from attnprobe.hooks.sizes import said
+from attnprobe.hooks.wrappers import plain_name, unwrapped
 
 _CHEAPER: tuple[Recorder, ...] = (
     HeadMean(),
@@ -161,6 +162,7 @@ def _run_on_meta(
     observers: Sequence[Observer],
     classes: tuple[type, ...],
 ) -> None:
+    model = unwrapped(model)
     clone = _on_meta(model)
     chosen = layers or Layers()
     # Where tokens lie may be told by numbers (ids of places, masks), which meta tensors lack.
@@ -186,18 +188,18 @@ def _run_on_meta(
 
 
 def _on_meta(model: nn.Module) -> nn.Module:
-    model = getattr(model, "_orig_mod", model)
     config: Any = getattr(model, "config", None)
     build: Any = getattr(type(model), "from_config", None)
     if config is None or build is None:
         raise CaptureError(f"{type(model).__name__} has no config to plan from")
     with torch.device("meta"):
         clone: nn.Module = build(config).eval()
-    types = {name: tensor.dtype for name, tensor in _tensors(model)}
+    types = {plain_name(name): tensor.dtype for name, tensor in _tensors(model)}
     for name, tensor in _tensors(clone):
         tensor.data = tensor.data.to(types.get(name, tensor.dtype))
     modules = dict(clone.named_modules())
-    for name, module in model.named_modules():
+    for wrapped, module in model.named_modules():
+        name = plain_name(wrapped)
         processor = getattr(module, "processor", None)
         if processor is not None and not isinstance(processor, nn.Module) and name in modules:
             modules[name].processor = processor  # which kernel is called, how often, is its matter

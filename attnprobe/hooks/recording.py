@@ -23,15 +23,17 @@ class _Pass:
     """What one pass has left of a layer; or the sum over steps of what such passes left.
 
     Args:
-        guidance: the branch of the whole pass, where guidance runs pass by pass.
+        stream: of the passes that belong together over the steps.
+        whole: whether the rows are all that the model was given.
         finished: whether `parts` are means, stored as asked, and no longer sums.
     """
 
-    guidance: str | None
+    stream: int
     branches: tuple[str | None, ...]
     queries: Tokens
     keys: Tokens
     parts: Parts
+    whole: bool
     steps: list[int] = field(default_factory=list)
     timesteps: list[float | None] = field(default_factory=list)
     scaled: set[str] = field(default_factory=set)
@@ -135,19 +137,24 @@ class Recording:
         return Records(records, self.keep, self.over_steps, model)
 
     def _sum(self, entry: _Entry, call: AttentionCall) -> _Pass | None:
-        """The sum that a call goes into: of its guidance branch, the first not yet added to."""
+        """The sum that a call goes into: of the passes that belong together."""
         if self.over_steps == "each":
             return None
-        guidance = _guidance(call)
-        for total in entry.passes:
-            if total.guidance == guidance and total.steps[-1] != call.step:
-                return total
-        return None
+        stream = call.moment.stream
+        return next((total for total in entry.passes if total.stream == stream), None)
 
     def _begin(self, entry: _Entry, call: AttentionCall, parts: Parts) -> _Pass:
         if self.over_steps == "mean":  # sums are in float32, whatever the model's type
             parts = {name: part.float() for name, part in parts.items()}
-        total = _Pass(_guidance(call), _branches(call), call.queries, call.keys, parts)
+        branches = _branches(call)
+        total = _Pass(
+            call.moment.stream,
+            (None,) * call.shape[0] if branches is None else branches,
+            call.queries,
+            call.keys,
+            parts,
+            whole=branches is not None,
+        )
         entry.passes.append(total)
         self.nbytes += sum(part.nbytes for part in parts.values())
         return total
@@ -209,23 +216,21 @@ class Recording:
         return Record(entry.layer, entry.index, entry.heads, entry.calls, kept)
 
 
-def _guidance(call: AttentionCall) -> str | None:
-    """The branch of a whole pass, if all of it is one branch that was recognised."""
-    branches = set(call.moment.branches)
-    return branches.pop() if len(branches) == 1 else None
+def _branches(call: AttentionCall) -> tuple[str | None, ...] | None:
+    """The branch of each row of the batch axis; None where the rows aren't those of the model.
 
-
-def _branches(call: AttentionCall) -> tuple[str | None, ...]:
-    """The branch of each row of the batch axis; a video's frames or places are rows of their own.
-
-    A model that calls a layer item by item has one row, whose branch the call's number tells.
+    A layer may leave some of the model's rows out, or have more of them.
     """
-    told, batch = call.moment.branches, call.shape[0]
-    if told and batch % len(told) == 0:
+    told, batch, batching = call.moment.branches, call.shape[0], call.batching
+    if batch == len(told):
+        return told
+    if batching == "frames" and told and batch % len(told) == 0:
         return tuple(branch for branch in told for _ in range(batch // len(told)))
-    if batch == 1 and call.index < len(told):
+    if batching == "items" and batch == 1 and call.index < len(told):
         return (told[call.index],)
-    return (None,) * batch
+    if batching == "leading" and batch < len(told) and call.index == 0:
+        return told[:batch]
+    return None
 
 
 def _kept(total: _Pass) -> Kept:
@@ -237,6 +242,7 @@ def _kept(total: _Pass) -> Kept:
         keys=total.keys,
         scaled=frozenset(total.scaled),
         load=total.load,
+        whole=total.whole,
     )
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
 
@@ -15,6 +15,9 @@ from attnprobe.hooks.layers import Layer
 from attnprobe.hooks.recorders import Recorder, TokenMaps
 from attnprobe.hooks.tokens import Tokens
 from attnprobe.registry import did_you_mean
+
+Item = int | Literal["cond", "uncond"] | None
+"""A batch item: a row's number, the branch of the prompt or the other; None is the prompt's."""
 
 Parts = dict[str, torch.Tensor]
 """Kept tensors by name; a recorder of one tensor keeps it under the empty name."""
@@ -34,6 +37,7 @@ class Kept:
         queries: roles and grid of the queries, `keys` likewise.
         scaled: names of the parts that are stored times `HALF_SCALE`.
         load: gives the tensors as they are stored.
+        whole: whether the rows are all that the model was given; a layer may leave some out.
     """
 
     steps: tuple[int, ...]
@@ -43,6 +47,7 @@ class Kept:
     keys: Tokens
     scaled: frozenset[str]
     load: Callable[[], Parts] = field(repr=False)
+    whole: bool = True
 
     def parts(self) -> Parts:
         """The tensors (batch, …) as the recorder made them."""
@@ -130,15 +135,19 @@ class Records(Mapping[str, Any]):
     def __len__(self) -> int:
         return len(self.records)
 
-    def at(self, name: str, item: int = 0, step: int | None = None) -> Any:
+    def at(self, name: str, item: Item = None, step: int | None = None) -> Any:
         """What was kept of one batch item of a layer, a tensor or a dict, without the batch axis.
 
         Args:
             name: the layer's.
-            item: row of the batch axis; the guidance passes of a step follow each other.
+            item: the prompt's branch by default, or the only row; ``"uncond"`` is the other branch.
+                A number is a row of the batch axis, where the passes of a step follow each other.
             step: number of the denoising step, where each was kept and there are several.
+
+        Raises:
+            CaptureError: there is no such item or step, or several rows are of that branch.
         """
-        kept, row = self._find(self._record(name), item, step)
+        kept, row = self.find(self._record(name), item, step)
         return _row(kept, row)
 
     @property
@@ -148,7 +157,7 @@ class Records(Mapping[str, Any]):
 
     @property
     def branches(self) -> tuple[str | None, ...]:
-        """Guidance branch of each batch item, ``cond`` or ``uncond``; None where none was seen."""
+        """Guidance branch of each batch item, ``cond`` or ``uncond``; None where it isn't known."""
         first = next(iter(self.records.values()), None)
         if first is None:
             return ()
@@ -165,14 +174,14 @@ class Records(Mapping[str, Any]):
             for part in kept.load().values()
         )
 
-    def fields(self, item: int = 0, step: int | None = None) -> list[AttentionField]:
+    def fields(self, item: Item = None, step: int | None = None) -> list[AttentionField]:
         """Self- and joint-attention layers of a batch item as fields, in the model's order.
 
         Layers of other kinds, and those of text, are left out. Of sequences that hold more than
         the image, its queries and keys are taken, and each row is divided by its sum again.
 
         Args:
-            item: row of the batch axis.
+            item: the prompt's branch by default; see `at`.
             step: number of the denoising step, where each was kept and there are several.
 
         Raises:
@@ -189,11 +198,11 @@ class Records(Mapping[str, Any]):
             raise CaptureError("no self- or joint-attention layer was captured, so no fields")
         return fields
 
-    def words(self, item: int = 0, step: int | None = None) -> list[WordMaps]:
+    def words(self, item: Item = None, step: int | None = None) -> list[WordMaps]:
         """The words' maps of a batch item, one a layer and in the model's order.
 
         Args:
-            item: row of the batch axis.
+            item: the prompt's branch by default; see `at`.
             step: number of the denoising step, where each was kept and there are several.
 
         Raises:
@@ -204,7 +213,7 @@ class Records(Mapping[str, Any]):
         names = tuple(self.keep.tokens)
         found = []
         for record in self.records.values():
-            kept, row = self._find(record, item, step)
+            kept, row = self.find(record, item, step)
             height, width = self._grid(record, kept)
             maps = _row(kept, row).T.reshape(len(names), height, width)
             found.append(WordMaps(maps, names, origin=record.name))
@@ -221,8 +230,10 @@ class Records(Mapping[str, Any]):
 
         return records_html(self)
 
-    def _field(self, record: Record, item: int, step: int | None, keep: Recorder) -> AttentionField:
-        kept, row = self._find(record, item, step)
+    def _field(
+        self, record: Record, item: Item, step: int | None, keep: Recorder
+    ) -> AttentionField:
+        kept, row = self.find(record, item, step)
         grid = self._grid(record, kept)
         maps = keep.maps(_row(kept, row), kept.queries, kept.keys, row)
         if record.layer.kind == "joint" or len(kept.keys.roles(row)) > 1:
@@ -242,16 +253,16 @@ class Records(Mapping[str, Any]):
             raise CaptureError(f"nothing was kept of {name!r}{did_you_mean(name, [*self.records])}")
         return self.records[name]
 
-    def _find(self, record: Record, item: int, step: int | None) -> tuple[Kept, int]:
-        """The pass that holds a batch item of a step, and its row there."""
+    def find(self, record: Record, item: Item, step: int | None) -> tuple[Kept, int]:
+        """The pass that holds a batch item of a step, and its row there; see `at`."""
         passes = self._passes(record, step)
         rows = [(kept, row) for kept in passes for row in range(len(kept.branches))]
-        if not -len(rows) <= item < len(rows):
-            raise CaptureError(
-                f"item must be {-len(rows)} to {len(rows) - 1}, for the batch of {record.name} has "
-                f"{len(rows)} rows. Got {item} instead."
-            )
-        return rows[item]
+        branches = [kept.branches[row] for kept, row in rows]
+        only = len(rows) == 1 and rows[0][0].whole
+        kept, row = rows[_chosen(item, branches, only, record.name)]
+        if item in (None, "cond"):
+            _check_steps(kept, passes, record.name)
+        return kept, row
 
     def _passes(self, record: Record, step: int | None) -> list[Kept]:
         if self.over_steps == "mean":
@@ -270,6 +281,71 @@ class Records(Mapping[str, Any]):
                 f"{', '.join(map(str, known))}. Got {step} instead."
             )
         return known[step]
+
+
+def _chosen(item: Item, branches: list[str | None], only: bool, name: str) -> int:
+    """The row that is asked for; `only`: whether there was one item altogether.
+
+    Raises:
+        CaptureError: there is no such row, or more than one, or it isn't known which it is.
+    """
+    count = len(branches)
+    if isinstance(item, int) and not isinstance(item, bool):
+        if not -count <= item < count:
+            raise CaptureError(
+                f"item must be {-count} to {count - 1}, for the batch of {name} has {count} rows. "
+                f"Got {item} instead."
+            )
+        return item
+    if item not in (None, "cond", "uncond"):
+        raise CaptureError(
+            "item must be None (the prompt's branch), 'cond', 'uncond' or a row's number. "
+            f"Got {item!r} instead."
+        )
+    if item is None and only and branches != ["uncond"]:
+        return 0
+    fitting = [row for row, branch in enumerate(branches) if branch == (item or "cond")]
+    if len(fitting) == 1:
+        return fitting[0]
+    whose = "the other branch's" if item == "uncond" else "the prompt's"
+    known = _listed(branches)
+    if fitting:
+        raise CaptureError(
+            f"the batch of {name} has {len(fitting)} rows that are {whose} (several prompts, "
+            f"pictures, frames or windows); say which one is meant: {known}"
+        )
+    raise CaptureError(
+        f"which row of {name} is {whose} isn't known; say which one is meant: {known}"
+    )
+
+
+def _check_steps(kept: Kept, passes: list[Kept], name: str) -> None:
+    """Refuse a mean of some of the steps where all of them are asked for.
+
+    Raises:
+        CaptureError: the prompt's branch is known at some of the steps only.
+    """
+    steps = sorted({step for each in passes for step in each.steps})
+    if lacking := [step for step in steps if step not in kept.steps]:
+        raise CaptureError(
+            f"of {len(steps)} steps averaged, which row of {name} is the prompt's is known at "
+            f"{len(kept.steps)} only (not at step {lacking[0]}); ask for a row by its number, or "
+            "capture with over_steps='each'"
+        )
+
+
+def _listed(branches: list[str | None], most: int = 8) -> str:
+    """Rows with their branches; where there are many, those that follow each other as one."""
+    runs: list[tuple[int, int, str]] = []
+    for row, branch in enumerate(branches):
+        name = branch or "unknown"
+        if len(branches) > most and runs and runs[-1][2] == name:
+            runs[-1] = (runs[-1][0], row, name)
+        else:
+            runs.append((row, row, name))
+    said = [f"{a} ({name})" if a == b else f"{a} to {b} ({name})" for a, b, name in runs[:most]]
+    more = f" and others up to {len(branches) - 1}" if len(runs) > most else ""
+    return f"item={', '.join(said)}{more}"
 
 
 def _beside(passes: list[Parts], name: str) -> Parts:

@@ -98,6 +98,7 @@ def _row(record: Record, tensors: dict[str, torch.Tensor]) -> dict[str, Any]:
             "steps": kept.steps,
             "timesteps": kept.timesteps,
             "branches": kept.branches,
+            "whole": kept.whole,
             "queries": _spelled(kept.queries),
             "keys": _spelled(kept.keys),
             "scaled": sorted(kept.scaled),
@@ -122,6 +123,7 @@ def _record(row: dict[str, Any], path: Path) -> Record:
             queries=_tokens(row["queries"]),
             keys=_tokens(row["keys"]),
             scaled=frozenset(row["scaled"]),
+            whole=row["whole"],
             load=partial(_load, path, row["tensors"]),
         )
 

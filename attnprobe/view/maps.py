@@ -12,6 +12,7 @@ from attnprobe.fields import AttentionField, Size
 
 if TYPE_CHECKING:
     from attnprobe.hooks import Records
+    from attnprobe.hooks.records import Item
 
 
 @dataclass(frozen=True, eq=False)
@@ -64,7 +65,7 @@ class Maps:
         return replace(self, grid=grid, rows=rows)
 
 
-def maps_of(records: Records, item: int = 0) -> list[Maps]:
+def maps_of(records: Records, item: Item = None) -> list[Maps]:
     """The self- and joint-attention layers of a capture's batch item, in the model's order.
 
     Heads are apart where the capture kept them (`PerHead`), steps where it kept each. Of sequences
@@ -72,7 +73,7 @@ def maps_of(records: Records, item: int = 0) -> list[Maps]:
 
     Args:
         records: a capture's records.
-        item: row of the batch axis.
+        item: the prompt's branch by default, ``"uncond"``, or a row's number; see `Records.at`.
 
     Raises:
         CaptureError: no such layer or item, a layer on no grid of one image, or a recorder without
@@ -89,7 +90,8 @@ def maps_of(records: Records, item: int = 0) -> list[Maps]:
     fields = [records.fields(item, step) for step in steps.values()]
     layers = []
     for each in zip(*fields, strict=True):
-        rows = [_heads(records, field, item, i) for i, field in enumerate(each)]
+        pairs = zip(each, steps.values(), strict=True)
+        rows = [_heads(records, field, item, step) for field, step in pairs]
         name, grid = each[0].origin, each[0].grid
         layers.append(Maps(name, grid, torch.stack(rows, 1), tuple(steps), heads))
     return layers
@@ -126,14 +128,13 @@ def _shares(tokens: int, cells: int) -> torch.Tensor:
     return (ends - torch.maximum(edges[:-1, None], starts)).clamp(min=0).float()
 
 
-def _heads(records: Records, field: AttentionField, item: int, step: int) -> torch.Tensor:
+def _heads(records: Records, field: AttentionField, item: Item, step: int | None) -> torch.Tensor:
     """(heads, N, N) of the layer that a field is of; its own rows where heads were averaged."""
     from attnprobe.hooks import PerHead
 
     if not isinstance(records.keep, PerHead):
         return field.rows[None]
-    passes = records.records[field.origin].steps[step]
-    kept, row = [(kept, row) for kept in passes for row in range(len(kept.branches))][item]
+    kept, row = records.find(records.records[field.origin], item, step)
     heads = kept.parts()[""][row]
     heads = heads[:, kept.queries.run("image", row), kept.keys.run("image", row)]
     return heads / heads.sum(2, keepdim=True)

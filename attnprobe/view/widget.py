@@ -12,6 +12,7 @@ from attnprobe.errors import AttnProbeError, RunError
 from attnprobe.fields import AttentionField, Segmentation, WordMaps
 from attnprobe.group.diffseg import DiffSeg
 from attnprobe.hooks import Capture, Records
+from attnprobe.hooks.records import Item
 from attnprobe.pipeline import ImageLike, Pipeline, as_image
 from attnprobe.registry import did_you_mean
 from attnprobe.run.folder import RECIPE, RunFolder
@@ -105,7 +106,7 @@ def explore_field(
 def explore_capture(
     capture: Capture | Records,
     image: ImageLike,
-    item: int | None = None,
+    item: Item = None,
     words: WordMaps | None = None,
 ) -> Explorer:
     """Explore the layers of a capture: heads and steps apart where it kept them so.
@@ -115,7 +116,7 @@ def explore_capture(
     Args:
         capture: of whole maps: `HeadMean`, `PerHead` or `Pooled`.
         image: the picture that the attention is of, all of it: path, PIL image or array.
-        item: row of the batch axis; by default the prompt's, where there is guidance, or else 0.
+        item: the prompt's branch by default, ``"uncond"``, or a row's number; see `Records.at`.
         words: maps of words to choose from.
 
     Raises:
@@ -123,8 +124,6 @@ def explore_capture(
         AttnProbeError: anywidget is missing.
     """
     records = capture if isinstance(capture, Records) else capture.records
-    if item is None:
-        item = records.branches.index("cond") if "cond" in records.branches else 0
     layers = maps_of(records, item)
     return Explorer(explorer_payload(as_image(image), layers, words=words, side=_side(layers)))
 

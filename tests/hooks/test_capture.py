@@ -288,6 +288,7 @@ def test_two_threads_each_with_its_own_capture():
         with ap.capture(unets[i]) as capture:
             start.wait()
             for _ in range(5):
+                capture.new_step()
                 run(unets[i])
         together[i] = {row["name"]: capture[row["name"]] for row in capture.layers}
 

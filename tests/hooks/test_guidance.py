@@ -124,8 +124,10 @@ def test_passes_of_one_step_are_told_apart(unet):
     hooks.add(lambda call: moments.append((call.step, call.moment.run)), ap.Layers(names=(MID,)))
     with hooks:
         passes(unet, texts, (300, 200))
-        passes(unet, texts[:1], (200, 200))
-    assert moments == [(0, 0), (0, 1), (1, 0), (1, 1), (1, 2), (2, 0)]
+        passes(unet, texts[:1], (200, 300))
+        hooks.new_step()
+        passes(unet, texts[:1], (300,))
+    assert moments == [(0, 0), (0, 1), (1, 0), (1, 1), (1, 2), (2, 0), (3, 0)]
 
 
 def test_the_pipelines_own_names_of_its_passes():
@@ -154,7 +156,9 @@ def test_named_passes_with_one_text_are_one_step():
     hooks = AttentionHooks(flux)
     hooks.add(lambda call: moments.append((call.step, call.moment.run)), ap.Layers(index=(0,)))
     with hooks:
-        for name in ("cond", "uncond", "cond", "uncond"):
-            with flux.cache_context(name):
-                run_flux(flux)
+        for _ in range(2):
+            hooks.new_step()
+            for name in ("cond", "uncond"):
+                with flux.cache_context(name):
+                    run_flux(flux)
     assert moments == [(0, 0), (0, 1), (1, 0), (1, 1)]

@@ -116,8 +116,8 @@ def test_joint_sequences_come_back_with_their_roles(name, tmp_path):
 def test_steps_of_different_sizes_come_back(tmp_path):
     unet = small_unet()
     with torch.no_grad(), ap.capture(unet, over_steps="each") as live:
-        for size in ((8, 12), (8, 8)):
-            unet(torch.randn(1, 4, *size), 500, torch.randn(1, 7, 24))
+        for timestep, size in ((500, (8, 12)), (400, (8, 8))):
+            unet(torch.randn(1, 4, *size), timestep, torch.randn(1, 7, 24))
     live.save(tmp_path / "maps.safetensors")
     read = load_capture(tmp_path / "maps.safetensors")
     assert_same(read, live.records)

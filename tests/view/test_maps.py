@@ -90,6 +90,7 @@ def test_a_field_is_one_head_and_one_step():
 def test_heads_and_steps_of_a_capture_stay_apart(unet):
     with ap.capture(unet, SELF, ap.PerHead(), over_steps="each") as captured:
         run(unet, batch=2)
+        captured.new_step()
         run(unet, batch=2)
     layers = maps_of(captured.records, item=1)
     assert [maps.name for maps in layers] == list(captured.records)

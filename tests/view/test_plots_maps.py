@@ -22,13 +22,13 @@ def picture():
     return Image.fromarray(np.random.default_rng(0).integers(0, 256, (60, 80, 3), np.uint8))
 
 
-def watch(unet, keep=None, kind="self", size=(16, 16), **options):
+def watch(unet, keep=None, kind="self", size=(16, 16), batch=1, **options):
     """What three steps leave of a UNet's attention."""
     generator = torch.Generator().manual_seed(0)
-    text = torch.randn(2, 5, 24, generator=generator)
+    text = torch.randn(batch, 5, 24, generator=generator)
     with ap.capture(unet, ap.Layers(kind=kind), keep, **options) as captured, torch.no_grad():
         for timestep in (900, 500, 100):
-            unet(torch.randn(2, 4, *size, generator=generator), timestep, text)
+            unet(torch.randn(batch, 4, *size, generator=generator), timestep, text)
     return captured
 
 
@@ -41,7 +41,7 @@ def shown(axis):
 
 
 def test_attention_grid_is_layers_by_steps(unet):
-    captured = watch(unet, over_steps="each")
+    captured = watch(unet, batch=2, over_steps="each")
     plot = attention_grid(captured, at=(0.3, 0.9), item=1)
     first = captured.fields(1, 0)
     assert len(panels(plot)) == 3 * len(first)
@@ -131,7 +131,7 @@ def test_a_step_that_was_not_kept_is_told(unet):
 
 
 def test_head_grid_is_every_head(unet):
-    captured = watch(unet, ap.PerHead(), over_steps="each")
+    captured = watch(unet, ap.PerHead(), batch=2, over_steps="each")
     name = captured.layers[0]["name"]
     heads = captured.at(name, 1, 2)
     plot = head_grid(captured, name, at=(0, 0), item=1, step=2)

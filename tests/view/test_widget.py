@@ -81,6 +81,7 @@ def test_a_capture_shows_heads_and_steps(unet, answers):
     keep = ap.PerHead()
     with ap.capture(unet, ap.Layers(kind="self"), keep, over_steps="each") as captured:
         denoise(unet)
+        captured.new_step()
         denoise(unet)
     widget = explore_capture(captured, PHOTO)
     assert not widget.live

@@ -26,6 +26,7 @@ from attnprobe.view.plots.panels import (
 from attnprobe.view.plots.plot import PAGE, Plot, style
 
 if TYPE_CHECKING:
+    from attnprobe.hooks.records import Item
     from attnprobe.pipeline import ImageLike
 
 
@@ -35,7 +36,7 @@ def attention_grid(
     image: ImageLike | None = None,
     *,
     at: Place | None = None,
-    item: int = 0,
+    item: Item = None,
     steps: Sequence[int] | None = None,
     width: float = PAGE,
 ) -> Plot:
@@ -49,7 +50,7 @@ def attention_grid(
         image: the picture to lay them over; alone by default.
         at: whose map is shown, row and column as shares of the picture; by default the mean over
             all queries, which says where the picture is looked at most.
-        item: row of the batch axis.
+        item: the prompt's branch by default, ``"uncond"``, or a row's number; see `Records.at`.
         steps: numbers of the steps shown; by default some, first and last among them.
         width: inches.
 
@@ -84,7 +85,7 @@ def head_grid(
     image: ImageLike | None = None,
     *,
     at: Place | None = None,
-    item: int = 0,
+    item: Item = None,
     step: int | None = None,
     width: float = PAGE,
 ) -> Plot:
@@ -98,7 +99,7 @@ def head_grid(
         image: the picture to lay them over; alone by default.
         at: whose map is shown, row and column as shares of the picture; by default the mean over
             all queries.
-        item: row of the batch axis.
+        item: the prompt's branch by default, ``"uncond"``, or a row's number; see `Records.at`.
         step: number of the step, where each was kept and there are several.
         width: inches.
 
@@ -159,7 +160,7 @@ def _short(names: list[str]) -> list[str]:
     return short if len({*short}) == len(names) else names
 
 
-def _heads(records: Records, layer: str, item: int) -> Maps:
+def _heads(records: Records, layer: str, item: Item) -> Maps:
     """A layer's maps by head and step."""
     if not isinstance(records.keep, PerHead):
         raise AttnProbeError(
