@@ -145,6 +145,20 @@ def test_selection_by_name(unet):
     assert {row["kind"] for row in capture.layers} == {"self"}
 
 
+def test_layers_are_in_the_order_of_computation():
+    """Middle between down and up, whatever was registered first; a gated layer between two."""
+    unet = small_unet(attention_type="gated")
+    layers = attention_layers(unet)
+    assert [layer.index for layer in layers] == [*range(len(layers))]
+    parts = [layer.block for layer in layers]
+    assert parts == sorted(parts, key=["down", "mid", "up"].index)
+    assert [layer.name.split(".", 5)[-1] for layer in layers if layer.block == "mid"] == [
+        "attn1",
+        "fuser.attn",
+        "attn2",
+    ]
+
+
 def test_selections(unet):
     layers = attention_layers(unet)
 
@@ -155,6 +169,7 @@ def test_selections(unet):
     assert names(names=r"re:attn[1]$") == names(kind="self")
     assert names(index=-1) == names(index=(len(layers) - 1,)) == [layers[-1].name]
     assert names(index=(0, 2)) == [layers[0].name, layers[2].name]
+    assert names(index=-1) == ["up_blocks.1.attentions.1.transformer_blocks.0.attn2"]
     assert names(where=lambda layer: layer.heads == 2) == [layer.name for layer in layers]
     assert names(names=("up_blocks.*", "mid_block.*"), kind="cross") == [
         layer.name
