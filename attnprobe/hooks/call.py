@@ -158,9 +158,11 @@ class AttentionCall:
     def probs(self, rows: Rows = slice(None), heads: Heads = slice(None)) -> torch.Tensor:
         """Probabilities in float32, (batch, heads, rows, keys): softmax of `logits`.
 
-        A query that may see no key at all has zeros, as the kernels have it.
+        A query that may see no key at all has zeros, as the kernels have it; what is not a number
+        in queries or keys is none here either.
         """
-        return self.logits(rows, heads).softmax(3).nan_to_num_(0.0)
+        logits = self.logits(rows, heads)
+        return without_blind(logits.softmax(3), logits)
 
     def chunks(self, elements: int = 1 << 24) -> Iterator[tuple[slice, torch.Tensor]]:
         """All probabilities a chunk of queries at a time, at most `elements` floats in each."""
@@ -193,3 +195,17 @@ class AttentionCall:
             return tokens.run(role, item)
         except CaptureError as error:
             raise CaptureError(f"{self.name}: {error}") from None
+
+
+def without_blind(probs: torch.Tensor, logits: torch.Tensor) -> torch.Tensor:
+    """The softmax of logits with zeros in the rows that may see no key: all their logits are −∞.
+
+    Any other row of NaN stays what it is, for the model's own numbers were none.
+    """
+    if probs.is_meta:
+        return probs
+    lost = probs[..., 0].isnan()
+    if not lost.any():
+        return probs
+    blind = lost & (logits == float("-inf")).all(-1)
+    return probs.masked_fill(blind[..., None], 0.0)
