@@ -63,6 +63,8 @@ class AttentionCall:
         moment: step, timestep and guidance branch.
         logsumexp: (batch, heads, queries), logarithm of the sum of exp(logits) over the keys, where
             the kernel told it, else None.
+        weights: (batch, heads, queries, keys), the probabilities that the values were multiplied
+            by, where the layer computed them by itself (and may have changed them) else None.
         projection: the layer's own projection of the heads' outputs, put side by side, or None.
     """
 
@@ -79,6 +81,7 @@ class AttentionCall:
     keys: Tokens = field(default_factory=Tokens)
     moment: Moment = field(default_factory=Moment)
     logsumexp: torch.Tensor | None = None
+    weights: torch.Tensor | None = None
     projection: Callable[[torch.Tensor], torch.Tensor] | None = None
 
     @property
@@ -158,11 +161,16 @@ class AttentionCall:
     def probs(self, rows: Rows = slice(None), heads: Heads = slice(None)) -> torch.Tensor:
         """Probabilities in float32, (batch, heads, rows, keys): softmax of `logits`.
 
+        Where a layer computed them by itself and changed them, those that the values were
+        multiplied by.
         A query that may see no key at all has zeros, as the kernels have it; what is not a number
         in queries or keys is none here either.
         """
-        logits = self.logits(rows, heads)
-        return without_blind(logits.softmax(3), logits)
+        if self.weights is None:
+            logits = self.logits(rows, heads)
+            return without_blind(logits.softmax(3), logits)
+        probs = self.weights[:, heads][:, :, rows].to(torch.float32, copy=True)
+        return without_blind(probs, self.logits(rows, heads)) if probs.isnan().any() else probs
 
     def chunks(self, elements: int = 1 << 24) -> Iterator[tuple[slice, torch.Tensor]]:
         """All probabilities a chunk of queries at a time, at most `elements` floats in each."""

@@ -10,8 +10,8 @@ from typing import Any
 
 import torch
 from torch import nn
-from torch.utils._pytree import tree_leaves
 
+from attnprobe.hooks import _private
 from attnprobe.hooks.call import Moment
 from attnprobe.hooks.families import Layout, read_layout
 from attnprobe.hooks.overrides import Override, leave, listen
@@ -40,31 +40,25 @@ class Passes:
         self._condition: list[torch.Tensor] = []
         self._branch: str | None = None
         self._named: list[str | None] = []
-        self._handles: list[Any] = []
-        self._override: Override | None = None
         self.count = 0
         self.elsewhere = 0
         self.running = False
         self.moment = Moment(step=-1)
         self.layout = Layout()
 
-    def __enter__(self) -> Passes:
+    def put_on(self) -> None:
+        """Begin to follow."""
         model: Any = self._model
-        self._handles = [
-            model.register_forward_pre_hook(self._begin, with_kwargs=True, prepend=True),
-            model.register_forward_hook(self._end, always_call=True),
-        ]
+        _private.hook(model, self, self._begin, self._end, prepend=True)
         if hasattr(model, "cache_context"):
-            self._override = listen(model, "cache_context", _naming, self)
-        return self
+            listen(model, "cache_context", _naming, self)
 
-    def __exit__(self, *exception: Any) -> None:
-        for handle in self._handles:
-            handle.remove()
-        self._handles.clear()
-        if self._override is not None:
-            leave(self._override, self)
-        self._model = self._override = None
+    def take_off(self) -> None:
+        """Leave the model as it was; twice is once."""
+        leave(self)
+        if self._model is not None:
+            _private.unhook(self._model, self)
+        self._model = None
         self._latents, self._condition = [], []
         self.running = False
 
@@ -149,7 +143,7 @@ def _naming(override: Override) -> Any:
 def _tensors(given: dict[str, Any], names: tuple[str, ...]) -> list[torch.Tensor]:
     """All tensors in the arguments whose names begin so, lists and tuples opened."""
     found = [value for name, value in given.items() if name.startswith(names)]
-    return [leaf.detach() for leaf in tree_leaves(found) if isinstance(leaf, torch.Tensor)]
+    return [leaf.detach() for leaf in _private.tree_leaves(found) if isinstance(leaf, torch.Tensor)]
 
 
 def _same(some: list[torch.Tensor], others: list[torch.Tensor]) -> bool:

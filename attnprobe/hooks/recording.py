@@ -10,6 +10,7 @@ import torch
 from attnprobe.errors import CaptureError
 from attnprobe.hooks.call import AttentionCall
 from attnprobe.hooks.layers import Layer
+from attnprobe.hooks.ledger import NOTHING_KEPT
 from attnprobe.hooks.recorders import Recorder
 from attnprobe.hooks.records import HALF_SCALE, Kept, Parts, Record, Records
 from attnprobe.hooks.sizes import said
@@ -94,8 +95,8 @@ class Recording:
         """Bytes held at the moment."""
         self._entries: dict[str, _Entry] = {}
 
-    def __call__(self, call: AttentionCall) -> None:
-        """Keep what the recorder makes of a call.
+    def __call__(self, call: AttentionCall) -> object:
+        """Keep what the recorder makes of a call; `NOTHING_KEPT` if that is nothing.
 
         Raises:
             CaptureError: the budget is used up, or a size has changed so that steps have no mean.
@@ -106,7 +107,7 @@ class Recording:
             self._afford(call, self._size(call))
         value = self.keep.record(call)
         if value is None:
-            return
+            return NOTHING_KEPT
         parts = value if isinstance(value, dict) else {"": value}
         parts = {name: _own(part, call, self.keep) for name, part in parts.items()}
         self._entries[call.name] = entry
@@ -120,6 +121,7 @@ class Recording:
         if self.over_steps == "each":
             self._finish(total)
         self._afford(call)
+        return None
 
     def close(self) -> None:
         """Turn sums into means and store them as asked."""
@@ -169,7 +171,7 @@ class Recording:
         """Bytes that will be kept of a call, from its shapes alone; 0 if they don't tell."""
         q, k, v, out = (tensor.to("meta") for tensor in (call.q, call.k, call.v, call.out))
         mask = None if call.mask is None else call.mask.to("meta")
-        shapes = replace(call, q=q, k=k, v=v, mask=mask, out=out, logsumexp=None)
+        shapes = replace(call, q=q, k=k, v=v, mask=mask, out=out, logsumexp=None, weights=None)
         try:
             with torch.device("meta"):
                 value = self.keep.record(shapes)
@@ -249,9 +251,9 @@ def _own(part: torch.Tensor, call: AttentionCall, keep: Recorder) -> torch.Tenso
             f"with the batch of {call.shape[0]} as first axis. Got {got} for {call.name} instead."
         )
     memory = part.untyped_storage()
-    given = (call.q, call.k, call.v, call.mask, call.out)
-    models = {t.untyped_storage()._cdata for t in given if t is not None}
-    if memory._cdata in models or memory.nbytes() != part.nbytes or not part.is_contiguous():
+    given = (call.q, call.k, call.v, call.mask, call.out, call.weights)
+    models = {t.untyped_storage().data_ptr() for t in given if t is not None}
+    if memory.data_ptr() in models or memory.nbytes() != part.nbytes or not part.is_contiguous():
         return part.detach().clone(memory_format=torch.contiguous_format)
     return part.detach()
 

@@ -9,7 +9,6 @@ from diffusers.models.attention_processor import AttnProcessor, AttnProcessor2_0
 import attnprobe as ap
 from attnprobe import AttnProbeError
 from attnprobe.hooks import attention_layers
-from attnprobe.hooks.tokens import solve_grid
 from tests.conftest import small_unet
 
 
@@ -336,17 +335,16 @@ def test_processors_stay_in_place(unet):
 
 
 @pytest.mark.parametrize(
-    ("tokens", "latent", "grid"),
-    [
-        (64 * 96, (1, 64, 96), (1, 64, 96)),
-        (32 * 48, (1, 64, 96), (1, 32, 48)),
-        (5 * 7, (1, 9, 13), (1, 5, 7)),
-        (3 * 4, (1, 9, 13), (1, 3, 4)),
-        (1, (1, 9, 13), (1, 1, 1)),
-        (4 * 5 * 7, (4, 9, 13), (4, 5, 7)),
-        (50, (1, 64, 64), None),
-        (64, None, None),
-    ],
+    ("size", "half"), [((16, 24), (8, 12)), ((10, 14), (5, 7)), ((9, 13), (5, 7)), ((2, 2), (1, 1))]
 )
-def test_grids_are_solved_not_rooted(tokens, latent, grid):
-    assert solve_grid(tokens, latent) == grid
+def test_grids_are_those_of_the_features(unet, size, half):
+    with ap.capture(unet) as capture:
+        run(unet, size=size)
+    grids = {row["name"].split(".attentions")[0]: row["grid"] for row in capture.layers}
+    assert grids == {
+        "down_blocks.0": size,
+        "down_blocks.1": half,
+        "mid_block": half,
+        "up_blocks.0": half,
+        "up_blocks.1": size,
+    }

@@ -31,6 +31,8 @@ def head_mean(call: AttentionCall) -> torch.Tensor:
 
     A row masked altogether is zero, as in the output of PyTorch's kernels; NaN stays NaN.
     """
+    if call.weights is not None:
+        return torch.cat([probs.mean(1) for _, probs in call.chunks()], 1)
     batch, heads, queries, keys = call.shape
     mask = None if call.mask is None else call.mask.expand(call.shape)
     # a mask of −1e4 makes the normaliser too coarse, and a row that sees nothing has none
