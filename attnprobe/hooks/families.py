@@ -184,7 +184,10 @@ class Layout:
         if known.known or not self.halves:
             return known
         text = sum(tokens.count for tokens in self.others)
-        runs = [("reference", keys - queries - text), ("text", text), ("image", queries)]
+        more = keys - queries - text
+        if not first.known or more < 0:  # merged, or of fewer places than the queries
+            return Tokens()
+        runs = [("reference", more), ("text", text), ("image", queries)]
         return Tokens.runs(*runs, grid=first.grid)
 
 

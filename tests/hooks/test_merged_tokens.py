@@ -177,6 +177,17 @@ def test_tiles_of_a_transformers_tokens():
     refused(capture)
 
 
+@pytest.mark.parametrize(("queries", "keys"), [(24, 30), (24, 12), (6, 13)])
+def test_added_keys_beside_fewer_places(queries, keys):
+    """Keys that are the text's and the image's: of merged ones nobody knows which is which."""
+    layout = Layout(halves=True, others=(Tokens.runs(("text", 7)),))
+    layer = Layer("mid_block.attentions.0", "joint", heads=2, block="mid")
+    seen = Seen(0, queries=queries, keys=keys, size=(4, 6))
+    assert layout.tokens(layer, seen)[1] == Tokens()
+    whole = layout.tokens(layer, Seen(0, queries=24, keys=31, size=(4, 6)))[1]
+    assert whole.roles() == (("text", 7), ("image", 24))
+
+
 @pytest.mark.parametrize("tokens", [5, 7])
 def test_as_many_parts_as_the_text_has_tokens(tokens):
     """Nor are they the text's; a layer of a transformer's text says so by its name."""
