@@ -25,7 +25,7 @@ class _Pass:
 
     Args:
         guidance: the branch of the whole pass, where guidance runs pass by pass.
-        finished: whether `parts` are means, stored as asked, and no longer sums.
+        finished: whether `parts` are means, stored as asked, and no longer sums; None amid that.
     """
 
     guidance: str | None
@@ -36,10 +36,14 @@ class _Pass:
     steps: list[int] = field(default_factory=list)
     timesteps: list[float | None] = field(default_factory=list)
     scaled: set[str] = field(default_factory=set)
-    finished: bool = False
+    finished: bool | None = False
 
     def load(self) -> Parts:
         """The parts as stored; of an open sum, a mean of its own that later steps don't change."""
+        if self.finished is None:
+            raise CaptureError(
+                "an interrupt came while a layer's steps were averaged; capture again"
+            )
         if self.finished:
             return self.parts
         return {name: part / len(self.steps) for name, part in self.parts.items()}
@@ -187,9 +191,9 @@ class Recording:
 
     def _finish(self, total: _Pass) -> None:
         """Divide a sum by its number of steps and store it as asked, a part at a time."""
-        if total.finished:
+        if total.finished is not False:
             return
-        total.finished = True
+        total.finished = None
         for name in [*total.parts]:
             part = total.parts[name]
             if len(total.steps) > 1:
@@ -201,6 +205,7 @@ class Recording:
                     total.scaled.add(name)
                 total.parts[name] = part.to(self.dtype)
                 self.nbytes += total.parts[name].nbytes
+        total.finished = True
 
     def _record(self, entry: _Entry) -> Record:
         steps: dict[int, list[_Pass]] = {}

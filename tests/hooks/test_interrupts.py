@@ -229,3 +229,33 @@ def test_a_block_that_is_left_open_ends_with_its_with_statement():
         run(unet)
     assert len(capture.layers) == 14
     assert left(unet) == before
+
+
+def test_amid_the_means_of_steps(monkeypatch):
+    """A layer whose sums were being divided is not given out, and the others are right."""
+    unet, real, calls = one_level(), torch.Tensor.div_, []
+
+    def divide(*given):
+        calls.append(1)
+        if len(calls) == 3:
+            raise KeyboardInterrupt
+        return real(*given)
+
+    def work():
+        run(unet)
+        run(unet)
+
+    with ap.capture(unet) as whole:
+        work()
+    with suppress(KeyboardInterrupt), ap.capture(unet) as capture:
+        work()
+        monkeypatch.setattr(torch.Tensor, "div_", divide)
+    monkeypatch.undo()
+    lost = []
+    for name in whole.records:
+        try:
+            assert torch.equal(capture[name], whole[name])
+        except ap.AttnProbeError as error:
+            lost.append(str(error))
+    assert len(lost) == 1
+    assert "an interrupt came while a layer's steps were averaged" in lost[0]
