@@ -3,6 +3,7 @@ a segmentation."""
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -130,12 +131,14 @@ class WordMaps:
     """Where on a grid each word is looked at from: a map a word.
 
     Args:
-        maps: (K, H, W), float32, 0 or more; a cell's value is the attention it pays to the word.
+        maps: (K, H, W), float32, 0 or more; a cell's value is the attention it pays to the word,
+            NaN where the model's own numbers were none: that can be looked at, but no stage takes
+            it (`refuse_nan`).
         words: the K words.
         origin: where the maps came from, such as a layer's name.
 
     Raises:
-        AttnProbeError: the shape does not fit the words, or a value is negative or not finite.
+        AttnProbeError: the shape does not fit the words, or a value is negative or infinite.
 
     Examples:
         >>> maps["cat"].argmax()
@@ -155,7 +158,7 @@ class WordMaps:
             )
         if len(set(words)) < len(words):
             raise AttnProbeError(f"{said}: words must differ. Got {', '.join(words)} instead.")
-        if not (maps.isfinite().all() and maps.min() >= 0):
+        if maps.isinf().any() or (maps < 0).any():
             raise AttnProbeError(f"{said}: values must be finite and 0 or more.")
         object.__setattr__(self, "maps", maps)
         object.__setattr__(self, "words", words)
@@ -181,6 +184,20 @@ class WordMaps:
 
 AnyField = AttentionField | WordMaps
 """What aggregators give, and groupers and refiners work on."""
+
+
+def refuse_nan(fields: Iterable[AnyField], who: str) -> None:
+    """Refuse maps that are no numbers, by the layer that they are of.
+
+    Raises:
+        AttnProbeError: a map has NaN; `who` was to work on it. Of an `AttentionField` it can't.
+    """
+    for field in fields:
+        if isinstance(field, WordMaps) and field.maps.isnan().any():
+            raise AttnProbeError(
+                f"{who}: the maps of {field.origin or 'the words'} have NaN, for the model's own "
+                "numbers overflowed there; use another type of numbers, such as float32"
+            )
 
 
 @dataclass(frozen=True, eq=False)

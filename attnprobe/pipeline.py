@@ -13,7 +13,7 @@ from attnprobe.cache import FieldCache, field_key
 from attnprobe.data.base import Drawing
 from attnprobe.data.images import read_image
 from attnprobe.errors import ComponentError, ImageError
-from attnprobe.fields import AnyField, Segmentation
+from attnprobe.fields import AnyField, Segmentation, refuse_nan
 from attnprobe.models.fit import View
 from attnprobe.models.model import Model
 from attnprobe.probe import MAPS, Need, Probe
@@ -62,18 +62,22 @@ class Pipeline:
         picture = as_image(image)
 
         def compute() -> AnyField:
-            return self.aggregate(self.fields(picture))
+            return self._aggregated(self.fields(picture))
 
         if self.cache is None:
             return compute()
         key = field_key(self.model, self.probe, self.aggregate, picture, self.seed)
         return compute() if key is None else self.cache.field(key, compute)
 
+    def _aggregated(self, fields: list[AnyField]) -> AnyField:
+        refuse_nan(fields, "Pipeline")
+        return self.aggregate(fields)
+
     def look(self, image: ImageLike | Drawing) -> tuple[Image.Image, AnyField]:
         """The picture and its aggregated attention; a drawing is made, and watched meanwhile."""
         if isinstance(image, Drawing):
             drawn, fields = self.probe.draw(self.model, image, self.needs)
-            return drawn, self.aggregate(fields)
+            return drawn, self._aggregated(fields)
         picture = as_image(image)
         return picture, self.field(picture)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Collection, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from itertools import product
 from typing import TYPE_CHECKING, Annotated, Literal
@@ -14,7 +14,7 @@ from annotated_types import Ge, Le, MinLen
 from attnprobe.errors import ComponentError
 from attnprobe.fields import AnyField, AttentionField
 from attnprobe.hooks import Capture, Features, Layers, TokenMaps, capture
-from attnprobe.hooks.recorders.tokens import find_word
+from attnprobe.hooks.recorders.places import find_word
 from attnprobe.models.fit import Fit, View, fit_view, to_pixels
 from attnprobe.registry import checked
 
@@ -106,23 +106,31 @@ class Probe:
     ) -> Iterator[dict[Need, Capture]]:
         """A block in which the denoiser is watched for what is needed."""
         captures: dict[Need, Capture] = {}
-        with ExitStack() as stack:
-            if "maps" in needs:
-                captures["maps"] = stack.enter_context(capture(model.denoiser, self.layers))
-            if "features" in needs:
-                outputs = capture(model.denoiser, self.layers, Features(projected=True))
-                captures["features"] = stack.enter_context(outputs)
-            if "words" in needs:
-                chosen = words or _words(prompt)
-                if not chosen:
-                    raise ComponentError(
-                        "probe.prompt is empty, but the aggregator needs the maps of its words; "
-                        "give a prompt, such as 'a cat on a sofa'"
-                    )
-                keep = TokenMaps.of(model.pipe.tokenizer, prompt, chosen)
-                maps = capture(model.denoiser, self.word_layers, keep)
-                captures["words"] = stack.enter_context(maps)
+        if "maps" in needs:
+            captures["maps"] = capture(model.denoiser, self.layers)
+        if "features" in needs:
+            captures["features"] = capture(model.denoiser, self.layers, Features(projected=True))
+        if "words" in needs:
+            chosen = words or _words(prompt)
+            if not chosen:
+                raise ComponentError(
+                    "probe.prompt is empty, but the aggregator needs the maps of its words; "
+                    "give a prompt, such as 'a cat on a sofa'"
+                )
+            keep = TokenMaps.of(model.pipe.tokenizer, prompt, chosen)
+            captures["words"] = capture(model.denoiser, self.word_layers, keep)
+        with _open(*captures.values()):
             yield captures
+
+
+@contextmanager
+def _open(*captures: Capture) -> Iterator[None]:
+    """All open, each in a ``with`` of its own: an interrupt amid an `ExitStack` would lose one."""
+    if not captures:
+        yield
+        return
+    with captures[0], _open(*captures[1:]):
+        yield
 
 
 def _words(prompt: str) -> tuple[str, ...]:

@@ -26,7 +26,7 @@ class Features:
     them as DiffCut does, and the refiner `upscale` gives labels at the picture's size. O(N²·C).
 
     Args:
-        layer: whose outputs: its number in the order of the model (−1 is the last), its name, or
+        layer: whose outputs: its number in the order of computation (−1 is the last), its name, or
             a part of the name that no other captured layer has.
         exponent: α, the power to which affinities are taken.
     """

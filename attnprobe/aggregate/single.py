@@ -17,7 +17,7 @@ class Single:
     """One layer alone, on its own grid: the baseline that aggregation is measured against. O(1).
 
     Args:
-        layer: its number in the order of the model, from 0 (−1 is the last), or its name, or a
+        layer: its number in the order of computation, from 0 (−1 is the last), or its name, or a
             part of the name that no other layer has.
     """
 

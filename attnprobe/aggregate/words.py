@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 
 from attnprobe.errors import ComponentError
-from attnprobe.fields import AttentionField, WordMaps
+from attnprobe.fields import AttentionField, WordMaps, refuse_nan
 from attnprobe.resample import Grid, finest
 
 
@@ -19,11 +19,13 @@ def apart(
 
     Raises:
         ComponentError: there is no layer with words, or layers have other words; `who` asked.
+        AttnProbeError: a layer's maps have NaN.
     """
     places = [field for field in fields if isinstance(field, AttentionField)]
     spoken = [field for field in fields if isinstance(field, WordMaps)]
     if not spoken:
         raise ComponentError(f"{who}: needs the maps of words of at least one layer. Got none.")
+    refuse_nan(spoken, who)
     for field in spoken:
         if field.words != spoken[0].words:
             raise ComponentError(

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from annotated_types import Gt, Le
 
-from attnprobe.fields import Segmentation, WordMaps
+from attnprobe.fields import Segmentation, WordMaps, refuse_nan
 from attnprobe.registry import grouper
 
 
@@ -39,6 +39,7 @@ class Argmax:
         truth: np.ndarray | None = None,
     ) -> Segmentation:
         """Segment on the maps' grid; label i is the field's word i, background comes last."""
+        refuse_nan([field], "Argmax")
         most = _positive(field.maps.amax((1, 2)))
         norm = _positive(field.maps.flatten(1).norm(dim=1))
         by = {"norm": norm, "max": most, "none": torch.ones_like(most)}[self.divide]

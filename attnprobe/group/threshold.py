@@ -10,7 +10,7 @@ import torch
 from annotated_types import Gt, Lt
 
 from attnprobe.errors import ComponentError
-from attnprobe.fields import Segmentation, WordMaps
+from attnprobe.fields import Segmentation, WordMaps, refuse_nan
 from attnprobe.registry import did_you_mean, grouper
 
 _BINS = 256
@@ -46,6 +46,7 @@ class Threshold:
         Raises:
             ComponentError: the word isn't among the field's, or is not said and there are several.
         """
+        refuse_nan([field], "Threshold")
         word = self._word(field)
         given = field[word]
         low, high = given.aminmax()

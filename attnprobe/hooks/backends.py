@@ -1,6 +1,7 @@
 """The second tap: attention kernels that diffusers calls through its registry of backends.
 
-An entry is wrapped while any tap is open and put back when the last one closes. The wrapper runs
+Entries are wrapped while any tap is open and put back when the last one closes; where diffusers has
+no such registry, calls of its other kernels go unseen, and the ledger says so. The wrapper runs
 the kernel itself, then tells the taps of this thread that have not seen the call already (the
 native backends end in ``F.scaled_dot_product_attention``, which the first tap sees).
 """
@@ -19,32 +20,15 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from attnprobe.errors import CaptureError
+from attnprobe.hooks import _private
 
 if TYPE_CHECKING:
     from attnprobe.hooks.tap import Tap
 
 
-@functools.cache
-def _dispatch() -> Any:
-    """diffusers' dispatch of kernels, imported with the first tap: saved captures need none."""
-    from diffusers.models import attention_dispatch
-
-    return attention_dispatch
-
-
-def _registry() -> Any:
-    return _dispatch()._AttentionBackendRegistry
-
-
-def _ends_in_sdpa(name: Any) -> bool:
-    names = _dispatch().AttentionBackendName
-    return name in [*names] and "native" in name.value and name is not names._NATIVE_NPU
-
-
-_lock = threading.Lock()
-_originals: dict[Any, Callable[..., Any]] = {}
-_wrappers: dict[Any, Callable[..., Any]] = {}
-_open: list[Tap] = []
+# Reentrant: a block that was abandoned may end while its thread is in here.
+_lock = threading.RLock()
+_open: tuple[Tap, ...] = ()
 
 
 @dataclass(frozen=True, eq=False)
@@ -59,6 +43,7 @@ class Kernel:
     is_causal: bool
     out: torch.Tensor
     logsumexp: torch.Tensor | None = None
+    weights: torch.Tensor | None = None
 
 
 class _Depth(threading.local):
@@ -88,12 +73,13 @@ def unheard() -> Iterator[None]:
 
 def install(tap: Tap) -> None:
     """Let a tap be told of calls that go through the registry."""
+    global _open
     with _lock:
-        if not _open:
-            _originals.update(_registry()._backends)
-            _wrappers.update({name: _wrapped(name, run) for name, run in _originals.items()})
-            _registry()._backends.update(_wrappers)
-        _open.append(tap)
+        _open = (*_open, tap)
+        registry = _private.backends()
+        for name, kernel in [*(registry or {}).items()]:
+            if registry is not None and not isinstance(kernel, _Tapped):
+                registry[name] = _Tapped(name, kernel)
 
 
 def remove(tap: Tap) -> None:
@@ -101,36 +87,38 @@ def remove(tap: Tap) -> None:
 
     A backend that somebody has registered meanwhile stays.
     """
+    global _open
     with _lock:
-        _open.remove(tap)
-        if not _open:
-            for name, kernel in _originals.items():
-                if _registry()._backends[name] is _wrappers[name]:
-                    _registry()._backends[name] = kernel
-            _originals.clear()
-            _wrappers.clear()
+        _open = tuple(other for other in _open if other is not tap)
+        registry = _private.backends()
+        for name, kernel in [*(registry or {}).items()]:
+            if registry is not None and not _open and isinstance(kernel, _Tapped):
+                registry[name] = kernel.kernel
 
 
-def _wrapped(name: Any, kernel: Callable[..., Any]) -> Callable[..., Any]:
-    @functools.wraps(kernel)
-    def run(*args: Any, **given: Any) -> Any:
-        listening = [(tap, tap.layer, tap.calls) for tap in [*_open] if tap.layer is not None]
+class _Tapped:
+    """A kernel in the registry, and those who listen to it."""
+
+    def __init__(self, name: Any, kernel: Callable[..., Any]) -> None:
+        self.name, self.kernel = name, kernel
+        functools.update_wrapper(self, kernel)
+
+    def __call__(self, *args: Any, **given: Any) -> Any:
+        listening = [(tap, tap.layer, tap.calls) for tap in _open if tap.layer is not None]
         if not listening:
-            return kernel(*args, **given)
-        given = dict(zip(inspect.signature(kernel).parameters, args, strict=False)) | given
-        result = _run(name, kernel, [tap for tap, _, _ in listening], given)
+            return self.kernel(*args, **given)
+        given = dict(zip(inspect.signature(self.kernel).parameters, args, strict=False)) | given
+        result = _run(self.name, self.kernel, [tap for tap, _, _ in listening], given)
         for tap, layer, calls in listening:
             if layer is not None and tap.calls == calls:
-                result = _tell(tap, layer, name, given, result)
+                result = _tell(tap, layer, self.name, given, result)
         return result
-
-    return run
 
 
 def _run(name: Any, kernel: Callable[..., Any], taps: list[Tap], given: dict[str, Any]) -> Any:
-    if _ends_in_sdpa(name):
+    if _private.ends_in_sdpa(name):
         return kernel(**given)
-    said = str(getattr(name, "value", name))
+    said = _said(name)
     policies = {tap.policy for tap in taps}
     if "error" in policies:
         raise CaptureError(
@@ -140,12 +128,17 @@ def _run(name: Any, kernel: Callable[..., Any], taps: list[Tap], given: dict[str
         )
     if "force_native" in policies:
         mask = _dense_mask(given.get("attn_mask"), name, given["query"], given["key"])
-        native = _dispatch().AttentionBackendName.NATIVE
-        allowed = _registry()._supported_arg_names[native]
+        native = (_private.backends() or {})["native"]
+        native = native.kernel if isinstance(native, _Tapped) else native
+        allowed = inspect.signature(native).parameters
         given = {key: value for key, value in given.items() if key in allowed}
-        return _originals[native](**given | {"attn_mask": mask})
+        return native(**given | {"attn_mask": mask})
     with unheard():  # a kernel that calls PyTorch's, chunk by chunk say, is one call all the same
         return kernel(**given)
+
+
+def _said(name: Any) -> str:
+    return str(getattr(name, "value", name))
 
 
 def _tell(tap: Tap, layer: Any, name: Any, given: dict[str, Any], result: Any) -> Any:
@@ -153,7 +146,7 @@ def _tell(tap: Tap, layer: Any, name: Any, given: dict[str, Any], result: Any) -
     q, k, v = (given[part].transpose(1, 2) for part in ("query", "key", "value"))
     scale = given.get("scale")
     # diffusers' flex kernel leaves out the causal order where it is given no mask
-    ordered = name is not _dispatch().AttentionBackendName.FLEX
+    ordered = _said(name) != "flex"
     kernel = Kernel(
         q,
         k,
@@ -182,7 +175,7 @@ def _dense_mask(mask: Any, name: Any, q: torch.Tensor, k: torch.Tensor) -> torch
     if mask is None or (isinstance(mask, torch.Tensor) and mask.ndim != 2):
         return mask
     if isinstance(mask, torch.Tensor):
-        if name is _dispatch().AttentionBackendName.FLEX:  # laid over the queries there
+        if _said(name) == "flex":  # laid over the queries there
             return mask[:, None, :, None]
         return mask[:, None, None, :]
     from torch.nn.attention.flex_attention import create_mask

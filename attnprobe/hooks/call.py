@@ -70,6 +70,8 @@ class AttentionCall:
         moment: step, timestep and guidance branch.
         logsumexp: (batch, heads, queries), logarithm of the sum of exp(logits) over the keys, where
             the kernel told it, else None.
+        weights: (batch, heads, queries, keys), the probabilities that the values were multiplied
+            by, where the layer computed them by itself (and may have changed them) else None.
         projection: the layer's own projection of the heads' outputs, put side by side, or None.
         batching: how the batch's rows come of the model's.
     """
@@ -87,6 +89,7 @@ class AttentionCall:
     keys: Tokens = field(default_factory=Tokens)
     moment: Moment = field(default_factory=Moment)
     logsumexp: torch.Tensor | None = None
+    weights: torch.Tensor | None = None
     projection: Callable[[torch.Tensor], torch.Tensor] | None = None
     batching: Batching = "rows"
 
@@ -167,9 +170,16 @@ class AttentionCall:
     def probs(self, rows: Rows = slice(None), heads: Heads = slice(None)) -> torch.Tensor:
         """Probabilities in float32, (batch, heads, rows, keys): softmax of `logits`.
 
-        A query that may see no key at all has zeros, as the kernels have it.
+        Where a layer computed them by itself and changed them, those that the values were
+        multiplied by.
+        A query that may see no key at all has zeros, as the kernels have it; what is not a number
+        in queries or keys is none here either.
         """
-        return self.logits(rows, heads).softmax(3).nan_to_num_(0.0)
+        if self.weights is None:
+            logits = self.logits(rows, heads)
+            return without_blind(logits.softmax(3), logits)
+        probs = self.weights[:, heads][:, :, rows].to(torch.float32, copy=True)
+        return without_blind(probs, self.logits(rows, heads)) if probs.isnan().any() else probs
 
     def chunks(self, elements: int = 1 << 24) -> Iterator[tuple[slice, torch.Tensor]]:
         """All probabilities a chunk of queries at a time, at most `elements` floats in each."""
@@ -202,3 +212,17 @@ class AttentionCall:
             return tokens.run(role, item)
         except CaptureError as error:
             raise CaptureError(f"{self.name}: {error}") from None
+
+
+def without_blind(probs: torch.Tensor, logits: torch.Tensor) -> torch.Tensor:
+    """The softmax of logits with zeros in the rows that may see no key: all their logits are −∞.
+
+    Any other row of NaN stays what it is, for the model's own numbers were none.
+    """
+    if probs.is_meta:
+        return probs
+    lost = probs[..., 0].isnan()
+    if not lost.any():
+        return probs
+    blind = lost & (logits == float("-inf")).all(-1)
+    return probs.masked_fill(blind[..., None], 0.0)

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import torch
 from torch import nn
 
 from attnprobe.errors import CaptureError
 from attnprobe.fields import AttentionField, WordMaps
+from attnprobe.hooks.block import Block
 from attnprobe.hooks.hooks import AttentionHooks, Missing, Steps
 from attnprobe.hooks.layers import Layers
 from attnprobe.hooks.plan import check_budget
@@ -20,7 +21,7 @@ from attnprobe.hooks.sizes import parse_bytes
 from attnprobe.hooks.tap import Policy
 
 
-class Capture:
+class Capture(Block):
     """What is kept of each layer; made by `capture`, filled inside its ``with`` block.
 
     Batch items stay apart, both guidance branches among them, in the order the model had them;
@@ -41,20 +42,26 @@ class Capture:
         self._handle = hooks.add(recording, layers, steps)
         self._entered = False
 
-    def __enter__(self) -> Capture:
+    def __enter__(self) -> Self:
         if self._entered:
             raise CaptureError("a capture can be entered once; call capture(...) again")
+        return super().__enter__()
+
+    def put_on(self) -> None:
+        """Begin to capture; a ``with`` statement does it."""
         self._entered = True
         if self._recording.budget is not None:
             self._hooks.before_first_pass(self._check_budget)
-        self._hooks.__enter__()
-        return self
+        self._hooks.put_on()
 
-    def __exit__(self, kind: Any, *rest: Any) -> None:
-        try:
-            self._hooks.__exit__(kind, *rest)
-        finally:
-            self._recording.close()
+    def take_off(self) -> None:
+        """Leave the model as it was; a ``with`` statement does it."""
+        self._hooks.take_off()
+        self._recording.close()
+
+    def check(self) -> None:
+        """Told at the end of a block that ended well: see that all that was chosen was observed."""
+        self._hooks.check()
 
     def new_step(self) -> None:
         """Say that the next pass begins another step; see `AttentionHooks.new_step`."""

@@ -45,8 +45,8 @@ def apply_edits(
     on_probs = [edit for edit in edits if edit.on == "probs"]
     touched = sorted({head for edit in on_probs for head in _heads(edit, call)})
     if touched:
-        # Not in place, unlike `call.probs`, so that gradients can flow through an edit.
-        probs = call.logits(heads=touched).softmax(3).nan_to_num(0.0)
+        # A copy, for edits write into it, and gradients need the softmax as it was.
+        probs = call.probs(heads=touched).clone()
         for edit in on_probs:
             places = [touched.index(head) for head in _heads(edit, call)]
             probs[:, places] = _edited(edit, probs[:, places], call).to(probs.dtype)

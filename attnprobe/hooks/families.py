@@ -6,11 +6,13 @@ that no rule knows still has its calls seen; what can't be told of its tokens is
 
 from __future__ import annotations
 
+import math
 import re
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from attnprobe.hooks.tokens import Tokens, solve_grid
+from attnprobe.hooks.tokens import Tokens
 from attnprobe.hooks.wrappers import family
 
 if TYPE_CHECKING:
@@ -28,6 +30,9 @@ _FRAMES_ONLY = re.compile(r"(^|\.)(motion_modules|temp_attentions|transformer_in
 
 _CROSS_NAME = re.compile(r"(attn2|cross_att\w*|_to_\w+_attn)$")
 """How cross-attention is called where the module doesn't say."""
+
+_OF_TEXT = re.compile(r"context|text|caption")
+"""Layers that the text goes through by itself."""
 
 _JOINT = re.compile(
     r"^(AuraFlow|Bria|Chroma|CogVideoX|CogView|ConsisID|EasyAnimate|Flux|HiDream|Hunyuan(Video|Image)"
@@ -110,6 +115,27 @@ def batching(model: nn.Module, module: Any) -> Batching:
     return "frames" if _BY_FRAME.match(cls) else "rows"
 
 
+@dataclass(frozen=True, eq=False)
+class Seen:
+    """What is seen of one call, besides which layer's it is.
+
+    Args:
+        index: the how manieth of the layer in the pass.
+        queries: how many there are.
+        keys: how many there are.
+        size: height and width of the features that the queries were made of, or None.
+        adapter: whether the layer's later calls are an image adapter's, as its processor says.
+        text: looks among the keys for the tokens of the text, by their values.
+    """
+
+    index: int
+    queries: int
+    keys: int
+    size: tuple[int, int] | None = None
+    adapter: bool = False
+    text: Callable[[], Tokens] = Tokens
+
+
 @dataclass(frozen=True)
 class Layout:
     """What the sequences of one pass are; calls are matched with them by length.
@@ -118,58 +144,58 @@ class Layout:
         image: the image's tokens alone.
         joint: image and text in one sequence, and other such mixtures.
         others: the text's, and what else keys may be, in the order of a layer's calls.
-        halves: whether deeper layers lie on grids with halved sides, as in a UNet.
-        adapters: whether a cross-attention layer's second call is an image adapter's.
+        halves: whether layers lie on grids of many sizes, as in a UNet, so that each layer's is
+            that of the features it was made of.
     """
 
     image: Tokens = field(default_factory=Tokens)
     joint: tuple[Tokens, ...] = ()
     others: tuple[Tokens, ...] = ()
     halves: bool = False
-    adapters: bool = False
 
-    def tokens(self, layer: Layer, index: int, queries: int, keys: int) -> tuple[Tokens, Tokens]:
-        """Queries and keys of a call, as far as they are known.
-
-        Args:
-            layer: whose call it is.
-            index: the how manieth in the pass.
-            queries: how many there are; `keys` likewise.
-        """
+    def tokens(self, layer: Layer, seen: Seen) -> tuple[Tokens, Tokens]:
+        """Queries and keys of a layer's call, as far as they are known."""
         if _TEMPORAL.search(layer.name):
-            cut = Tokens.runs(("image", queries), grid=(queries, 1, 1))
-            return cut, cut if layer.kind == "temporal" else self._other(index, keys)
+            cut = Tokens.runs(("image", seen.queries), grid=(seen.queries, 1, 1))
+            return cut, cut if layer.kind == "temporal" else self._other(seen)
         if layer.kind == "cross":
-            return self._queries(layer, queries), self._other(index, keys)
+            return self._queries(layer, seen), self._other(seen)
         if layer.kind == "joint":
-            first = self._match((*self.joint, self._image(queries), *self.others), queries)
-            if keys == queries:
+            first = self._match((*self.joint, self._image(seen), *self.others), seen.queries)
+            if seen.keys == seen.queries:
                 return first, first
-            return first, self._added(first, queries, keys)
-        own = self._match((self._image(queries), *self.others, *self.joint), queries)
-        return own, own if keys == queries else self._other(index, keys)
+            return first, self._added(first, seen.queries, seen.keys)
+        own = self._match(self._own(layer, seen), seen.queries)
+        return own, own if seen.keys == seen.queries else Tokens()
 
-    def _queries(self, layer: Layer, queries: int) -> Tokens:
+    def _queries(self, layer: Layer, seen: Seen) -> Tokens:
         if self.halves and layer.block is None:  # the time's own look at the text
-            return Tokens.runs(("pooled", queries))
-        return self._match((self._image(queries), *self.others), queries)
+            return Tokens.runs(("pooled", seen.queries))
+        return self._match(self._own(layer, seen), seen.queries)
 
-    def _image(self, count: int) -> Tokens:
+    def _own(self, layer: Layer, seen: Seen) -> tuple[Tokens, ...]:
+        """What a layer's queries may be, where they are no mixture made by the layer."""
+        if _OF_TEXT.search(layer.name):
+            return self.others
+        return (self._image(seen), *self.joint)
+
+    def _image(self, seen: Seen) -> Tokens:
         if not self.halves:
             return self.image
-        grid = solve_grid(count, self.image.grid)
-        return Tokens() if grid is None else Tokens.runs(("image", count), grid=grid)
+        if seen.size is None or math.prod(seen.size) != seen.queries:
+            return Tokens()
+        return Tokens.runs(("image", seen.queries), grid=(1, *seen.size))
 
     def _match(self, candidates: tuple[Tokens, ...], count: int) -> Tokens:
         return next((tokens for tokens in candidates if tokens.count == count), Tokens())
 
-    def _other(self, index: int, keys: int) -> Tokens:
-        if self.adapters and index > 0:
-            return Tokens.runs(("reference", keys))
-        fitting = [tokens for tokens in self.others if tokens.count == keys]
-        if not fitting:
-            return Tokens.runs(("reference", keys)) if self.adapters else Tokens()
-        return fitting[min(index, len(fitting) - 1)]
+    def _other(self, seen: Seen) -> Tokens:
+        if seen.index > 0 and seen.adapter:
+            return Tokens.runs(("reference", seen.keys))
+        fitting = [tokens for tokens in self.others if tokens.count == seen.keys]
+        if fitting and (seen.index == 0 or not self.halves):
+            return fitting[min(seen.index, len(fitting) - 1)]
+        return seen.text() if self.halves else Tokens()
 
     def _added(self, first: Tokens, queries: int, keys: int) -> Tokens:
         """Keys of more than the queries: a mixture known, or text put before the image."""
@@ -177,7 +203,10 @@ class Layout:
         if known.known or not self.halves:
             return known
         text = sum(tokens.count for tokens in self.others)
-        runs = [("reference", keys - queries - text), ("text", text), ("image", queries)]
+        more = keys - queries - text
+        if not first.known or more < 0:  # merged, or of fewer places than the queries
+            return Tokens()
+        runs = [("reference", more), ("text", text), ("image", queries)]
         return Tokens.runs(*runs, grid=first.grid)
 
 

@@ -5,22 +5,24 @@ from __future__ import annotations
 import threading
 import weakref
 from collections.abc import Callable, Collection
-from contextlib import ExitStack
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, Literal
 
 import torch
 from torch import nn
 
 from attnprobe.errors import CaptureError
+from attnprobe.hooks.block import Block
 from attnprobe.hooks.call import AttentionCall, Moment
 from attnprobe.hooks.edits import Edit, EditFunction, apply_edits
-from attnprobe.hooks.families import batching
+from attnprobe.hooks.families import Layout, Seen, batching
 from attnprobe.hooks.layers import Layer, Layers, attention_layers
-from attnprobe.hooks.ledger import Ledger, why_unseen
-from attnprobe.hooks.overrides import force_eager
+from attnprobe.hooks.ledger import NOTHING_KEPT, Ledger, why_unseen
+from attnprobe.hooks.matching import text_among
+from attnprobe.hooks.overrides import allow_compiled, force_eager
 from attnprobe.hooks.passes import Passes
-from attnprobe.hooks.tap import Kernel, Policy, Tap
+from attnprobe.hooks.tap import Given, Kernel, Policy, Tap
 from attnprobe.hooks.wrappers import unwrapped
 
 Observer = Callable[..., Any]
@@ -52,7 +54,7 @@ class Handle:
         return self.steps(moment) if callable(self.steps) else moment.step in self.steps
 
 
-class AttentionHooks:
+class AttentionHooks(Block):
     """Observers of a denoiser's attention; its output is bit-identical with and without them.
 
     Used as a context manager, any number of times; registries nest (the outer one's edits come
@@ -98,11 +100,14 @@ class AttentionHooks:
         self.layers = attention_layers(inner, classes)
         self._handles: list[Handle] = []
         self._lock = threading.Lock()
-        self._open = False
+        self._passes: Passes
+        self._tap: Tap
+        self._on: list[Passes | Tap] = []
         self._first: Callable[[dict[str, Any]], None] | None = None
         self._calls: dict[str, int] = {}
         self._ran: dict[str, set[int]] = {}
         self._wanting: list[Handle] = []
+        self._stray: set[str] = set()
 
     @property
     def model(self) -> nn.Module:
@@ -206,33 +211,37 @@ class AttentionHooks:
         Raises:
             CaptureError: the block isn't open.
         """
-        if not self._open:
+        if not self.is_open:
             raise CaptureError("new_step is said inside the block of these hooks; it isn't open")
         self._passes.new_step()
 
-    def __enter__(self) -> AttentionHooks:
-        with self._lock:
-            if self._open:
-                raise CaptureError("these hooks are open already; make others for another block")
-            self._open = True
-        with ExitStack() as stack:
-            stack.callback(self._closed)
-            self._ran, self._wanting = {}, []
-            for handle in self._handles:
-                handle.ledger = Ledger(handle.chosen)
-            stack.enter_context(force_eager())
-            self._passes = stack.enter_context(Passes(self.model, self._begin))
-            stack.enter_context(Tap(self.model, self.layers, self, self.policy))
-            self._stack = stack.pop_all()
-        return self
+    def lay_out(self, layout: Layout) -> None:
+        """Take a layout for that of the pass that begins, where its arguments have no numbers."""
+        self._passes.layout = layout
 
-    def __exit__(self, kind: Any, *rest: Any) -> None:
-        self._stack.__exit__(kind, *rest)
-        if kind is None and self.missing == "raise":
+    def put_on(self) -> None:
+        """Begin to watch; a ``with`` statement does it."""
+        self._ran, self._wanting, self._stray = {}, [], set()
+        for handle in self._handles:
+            handle.ledger = Ledger(handle.chosen)
+        self._passes = Passes(self.model, self._begin)
+        self._tap = Tap(self.model, self.layers, self, self.policy)
+        self._on = [self._passes, self._tap]
+        force_eager(self)
+        for each in self._on:
+            each.put_on()
+
+    def take_off(self) -> None:
+        """Leave the model as it was; a ``with`` statement does it."""
+        for each in reversed(self._on):
+            each.take_off()
+        allow_compiled(self)
+        self._on = []
+
+    def check(self) -> None:
+        """Told at the end of a block that ended well: see that all that was chosen was observed."""
+        if self.missing == "raise":
             self._check()
-
-    def _closed(self) -> None:
-        self._open = False
 
     def _register(
         self, act: Any, layers: Layers | None, steps: Steps | None, tensors: tuple[str, ...]
@@ -256,6 +265,7 @@ class AttentionHooks:
         first, self._first = self._first, None
         if first is not None:
             first(arguments)
+        self._tap.begin_pass()
         moment = self._passes.moment
         self._calls = {}
         # An observer added during a pass sees the next one, so that it sees whole passes.
@@ -281,27 +291,38 @@ class AttentionHooks:
         self._ran.setdefault(layer.name, set()).add(self._passes.moment.step)
         return any(layer.name in handle.names for handle in self._wanting)
 
-    def receive(self, layer: Layer, kernel: Kernel) -> torch.Tensor | None:
+    def strayed(self, layer: Layer) -> None:
+        """Told by the tap that a layer multiplied nothing by the probabilities it computed."""
+        self._stray.add(layer.name)
+
+    def receive(self, layer: Layer, kernel: Kernel, given: Given) -> torch.Tensor | None:
         """Told by the tap of a call; what is to take the place of its output, if edits say so."""
         index = self._calls[layer.name] = self._calls.get(layer.name, -1) + 1
         handles = [handle for handle in self._wanting if layer.name in handle.names]
         if not handles:
             return None
-        call = self._call(layer, index, kernel, self._passes.moment)
+        call = self._call(layer, index, kernel, given)
         handles = [handle for handle in handles if self._on_grid(handle, call)]
         call, edited = apply_edits([h.act for h in handles if isinstance(h.act, Edit)], call)
         for handle in handles:
-            handle.ledger.note(layer, call.step)
+            left = None
             if not isinstance(handle.act, Edit):
                 with torch.no_grad():
-                    handle.act(call, **{name: _tensor(call, name) for name in handle.tensors})
+                    tensors = {name: _tensor(call, name) for name in handle.tensors}
+                    left = handle.act(call, **tensors)
+            handle.ledger.note(layer, call.step, kept=left is not NOTHING_KEPT)
         return edited
 
-    def _call(self, layer: Layer, index: int, kernel: Kernel, moment: Moment) -> AttentionCall:
-        queries, keys = self._passes.layout.tokens(
-            layer, index, kernel.q.shape[2], kernel.k.shape[2]
+    def _call(self, layer: Layer, index: int, kernel: Kernel, given: Given) -> AttentionCall:
+        seen = Seen(
+            index=index,
+            queries=kernel.q.shape[2],
+            keys=kernel.k.shape[2],
+            size=given.size,
+            adapter=hasattr(getattr(given.module, "processor", None), "to_k_ip"),
+            text=partial(text_among, kernel.k, given.module, given.text),
         )
-        module = self._module(layer)
+        queries, keys = self._passes.layout.tokens(layer, seen)
         return AttentionCall(
             layer=layer,
             index=index,
@@ -314,10 +335,11 @@ class AttentionHooks:
             out=kernel.out,
             queries=queries,
             keys=keys,
-            moment=moment,
+            moment=self._passes.moment,
             logsumexp=kernel.logsumexp,
-            projection=_projection(module),
-            batching=batching(self.model, module),
+            weights=kernel.weights,
+            projection=_projection(given.module),
+            batching=batching(self.model, given.module),
         )
 
     def _on_grid(self, handle: Handle, call: AttentionCall) -> bool:
@@ -327,7 +349,8 @@ class AttentionHooks:
         return wanted
 
     def _why(self, layer: Layer, steps: set[int]) -> str:
-        return why_unseen(self._module(layer), layer, steps, self._ran.get(layer.name, set()))
+        ran, stray = self._ran.get(layer.name, set()), layer.name in self._stray
+        return why_unseen(self._module(layer), layer, steps, ran, stray)
 
     def _module(self, layer: Layer) -> nn.Module | None:
         model = self._model()

@@ -33,7 +33,7 @@ class Layer:
             keys hold image and text, ``temporal`` if they are one place's frames.
         heads: number of query heads; 0 if the module doesn't say.
         block: the part of the network, where it has such parts.
-        index: its place among the model's attention layers.
+        index: its place among the model's attention layers, in the order in which they compute.
         mute: why no map can be had of it (linear attention), or empty.
     """
 
@@ -56,7 +56,8 @@ class Layers:
             ``re:``; one must fit. None given means all.
         block: ``down``, ``mid``, ``up``, ``single``, ``double``, or all (None).
         grid: (height, width) of the queries' tokens, known once the model runs.
-        index: places among the model's attention layers; negative ones count from the end.
+        index: places among the model's attention layers in the order in which they compute;
+            negative ones count from the end, so −1 is the last.
         where: any condition on a `Layer` besides, in Python.
     """
 
@@ -68,7 +69,7 @@ class Layers:
     where: Annotated[Callable[[Layer], bool] | None, SkipJsonSchema()] = None
 
     def select(self, layers: list[Layer]) -> list[Layer]:
-        """Those of the layers that are wanted, in the model's order; `grid` is left for later.
+        """Those of the layers that are wanted, as they compute; `grid` is left for later.
 
         Raises:
             CaptureError: a pattern fits no layer, an index is too large, or nothing is left.
@@ -134,7 +135,7 @@ def attention_classes() -> tuple[type, ...]:
 
 
 def attention_layers(model: nn.Module, classes: tuple[type, ...] = ()) -> list[Layer]:
-    """All attention layers of a denoiser, in the order of its modules.
+    """All attention layers of a denoiser, in the order in which they compute.
 
     Args:
         model: the denoiser, also inside a wrapper such as DDP's or PEFT's.
@@ -145,22 +146,24 @@ def attention_layers(model: nn.Module, classes: tuple[type, ...] = ()) -> list[L
         CaptureError: the model has none.
     """
     from attnprobe.hooks.families import block_of, kind_of
+    from attnprobe.hooks.order import in_order
     from attnprobe.hooks.wrappers import plain_name, unwrapped
 
     model = unwrapped(model)
     known = (*attention_classes(), *classes)
-    found = [
-        (plain_name(name), module)
+    found = {
+        plain_name(name): module
         for name, module in model.named_modules()
         if isinstance(module, known)
-    ]
+    }
     if not found:
         raise CaptureError(
             f"{type(model).__name__} has no attention layer known: none of its modules is of "
             f"{', '.join(sorted(c.__name__ for c in known))}"
         )
     layers = []
-    for index, (name, module) in enumerate(found):
+    for index, name in enumerate(in_order(model, found)):
+        module = found[name]
         kind = kind_of(model, name, module)
         block = block_of(model, name, module, kind)
         layers.append(Layer(name, kind, _heads(module), block, index, _mute(module)))

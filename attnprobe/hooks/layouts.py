@@ -18,7 +18,7 @@ Given = dict[str, Any]
 
 
 def unet(model: Any, given: Given) -> Layout | None:
-    """UNets: grids are the latent's, halved; frames are a batch of images."""
+    """UNets: grids are those of the features at each level; frames are a batch of images."""
     sample = given.get("sample")
     if not isinstance(sample, torch.Tensor) or sample.ndim not in (4, 5):
         return None
@@ -26,7 +26,7 @@ def unet(model: Any, given: Given) -> Layout | None:
     role = "reference" if family(model).startswith("UNetSpatioTemporal") else "text"
     text = _length(given.get("encoder_hidden_states"))
     others = (Tokens.runs((role, text)),) if text else ()
-    return Layout(_image(grid), others=others, halves=True, adapters=True)
+    return Layout(_image(grid), others=others, halves=True)
 
 
 def any_transformer(model: Any, given: Given) -> Layout | None:

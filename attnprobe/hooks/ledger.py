@@ -9,8 +9,12 @@ from typing import Any
 from torch import nn
 
 from attnprobe.errors import CaptureError
+from attnprobe.hooks import _private
 from attnprobe.hooks.layers import Layer
 from attnprobe.hooks.tokens import Grid3
+
+NOTHING_KEPT = object()
+"""What an observer answers that has kept nothing of a call: as if it had not seen it."""
 
 Reason = Callable[[Layer, set[int]], str]
 """Why a layer was not observed at those steps."""
@@ -22,19 +26,24 @@ class Ledger:
 
     Args:
         expected: the layers chosen.
-        seen: name -> steps at which a call was told.
+        seen: name -> steps at which a call was told, and something kept of it.
+        unkept: names of layers that were told of and left nothing to keep.
         steps: steps at which calls were wanted.
         passed: name -> grid of a layer that was told of but lay on another than the one chosen.
     """
 
     expected: list[Layer]
     seen: dict[str, set[int]] = field(default_factory=dict)
+    unkept: set[str] = field(default_factory=set)
     steps: set[int] = field(default_factory=set)
     passed: dict[str, Grid3 | None] = field(default_factory=dict)
 
-    def note(self, layer: Layer, step: int) -> None:
-        """A call of the layer was told at that step."""
-        self.seen.setdefault(layer.name, set()).add(step)
+    def note(self, layer: Layer, step: int, kept: bool = True) -> None:
+        """A call of the layer was told at that step, and something or nothing kept of it."""
+        if kept:
+            self.seen.setdefault(layer.name, set()).add(step)
+        else:
+            self.unkept.add(layer.name)
 
     def missing(self) -> dict[str, set[int]]:
         """Name -> steps at which the layer was not seen though it was wanted."""
@@ -54,7 +63,7 @@ class Ledger:
                 "kind": layer.kind,
                 "wanted": len(self.steps),
                 "seen": len(self.seen.get(layer.name, ())),
-                "reason": reason(layer, missing[layer.name]) if layer.name in missing else "",
+                "reason": self._why(layer, reason) if layer.name in missing else "",
             }
             for layer in self.expected
             if layer.name not in self.passed or layer.name in self.seen
@@ -71,7 +80,7 @@ class Ledger:
             by_reason: dict[str, list[str]] = {}
             for layer in self.expected:
                 if layer.name in missing:
-                    why = reason(layer, missing[layer.name])
+                    why = self._why(layer, reason)
                     by_reason.setdefault(why, []).append(layer.name)
             told = "; ".join(f"{why}: {', '.join(names)}" for why, names in by_reason.items())
             raise CaptureError(
@@ -84,6 +93,14 @@ class Ledger:
                 f"no layer ran on the grid that was chosen; their grids were {', '.join(grids)}"
             )
 
+    def _why(self, layer: Layer, reason: Reason) -> str:
+        if layer.name in self.unkept:
+            return (
+                "the recorder kept nothing of it, as TokenMaps does where no key is known to "
+                "be the text's"
+            )
+        return reason(layer, self.missing()[layer.name])
+
 
 def _said(grid: Grid3 | None) -> str:
     if grid is None:
@@ -91,7 +108,9 @@ def _said(grid: Grid3 | None) -> str:
     return "×".join(map(str, grid if grid[0] > 1 else grid[1:]))
 
 
-def why_unseen(module: nn.Module | None, layer: Layer, steps: set[int], ran: set[int]) -> str:
+def why_unseen(
+    module: nn.Module | None, layer: Layer, steps: set[int], ran: set[int], stray: bool = False
+) -> str:
     """Why a layer was not observed, as far as its module tells.
 
     Args:
@@ -99,6 +118,7 @@ def why_unseen(module: nn.Module | None, layer: Layer, steps: set[int], ran: set
         layer: what is known of it.
         steps: at which it was not observed.
         ran: at which it ran.
+        stray: whether it computed probabilities that it multiplied nothing by.
     """
     if layer.mute:
         return layer.mute
@@ -110,4 +130,11 @@ def why_unseen(module: nn.Module | None, layer: Layer, steps: set[int], ran: set
         return "it uses a kernel that can't be tapped"
     processor = getattr(module, "processor", None)
     user = type(module).__name__ if processor is None else f"processor {type(processor).__name__}"
-    return f"its {user} uses a kernel that can't be tapped"
+    if stray:
+        return f"its {user} multiplies by other probabilities than those it had computed"
+    untold = (
+        ""
+        if _private.backends() is not None
+        else (", and this diffusers has no registry of kernels where attnprobe looks for it")
+    )
+    return f"its {user} uses a kernel that can't be tapped{untold}"

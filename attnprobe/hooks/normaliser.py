@@ -8,10 +8,11 @@ from __future__ import annotations
 from typing import Any
 
 import torch
-from torch.utils._python_dispatch import TorchDispatchMode
+
+from attnprobe.hooks import _private
 
 
-class SeeNormaliser(TorchDispatchMode):
+class SeeNormaliser(_private.DispatchMode):
     """Keeps the logsumexp that the CPU's flash kernel computes beside its output.
 
     Wraps one call of scaled dot-product attention, which runs as it would without. `logsumexp`,
@@ -31,6 +32,6 @@ class SeeNormaliser(TorchDispatchMode):
             with self:  # inference mode hands over the composite, whose kernel is to be seen
                 return func.decompose(*args, **(kwargs or {}))
         result = func(*args, **(kwargs or {}))
-        if name == "aten._scaled_dot_product_flash_attention_for_cpu.default":
+        if name == _private.CPU_FLASH:
             self.logsumexp = result[1].detach()
         return result

@@ -11,8 +11,8 @@ from typing import Any
 
 import torch
 from torch import nn
-from torch.utils._pytree import tree_leaves
 
+from attnprobe.hooks import _private
 from attnprobe.hooks.branches import TOLD, Names, beside, name_rows
 from attnprobe.hooks.call import Moment
 from attnprobe.hooks.callers import Caller, find_caller
@@ -53,31 +53,25 @@ class Passes:
         self._told_new = False
         self._before: list[tuple[Names, Given]] = []
         self._streams = Streams()
-        self._handles: list[Any] = []
-        self._override: Override | None = None
         self.count = 0
         self.elsewhere = 0
         self.running = False
         self.moment = Moment(step=-1)
         self.layout = Layout()
 
-    def __enter__(self) -> Passes:
+    def put_on(self) -> None:
+        """Begin to follow."""
         model: Any = self._model
-        self._handles = [
-            model.register_forward_pre_hook(self._begin, with_kwargs=True, prepend=True),
-            model.register_forward_hook(self._end, always_call=True),
-        ]
+        _private.hook(model, self, self._begin, self._end, prepend=True)
         if hasattr(model, "cache_context"):
-            self._override = listen(model, "cache_context", _naming, self)
-        return self
+            listen(model, "cache_context", _naming, self)
 
-    def __exit__(self, *exception: Any) -> None:
-        for handle in self._handles:
-            handle.remove()
-        self._handles.clear()
-        if self._override is not None:
-            leave(self._override, self)
-        self._model = self._override = self._caller = self._timestep = None
+    def take_off(self) -> None:
+        """Leave the model as it was; twice is once."""
+        leave(self)
+        if self._model is not None:
+            _private.unhook(self._model, self)
+        self._model = self._caller = self._timestep = None
         self._before, self._streams = [], Streams()
         self.running = False
 
@@ -174,7 +168,7 @@ class Streams:
 
     def number(self, name: str | None, conditions: dict[str, Any]) -> int:
         """The stream of a pass of the present step."""
-        leaves = [one for one in tree_leaves(conditions) if isinstance(one, torch.Tensor)]
+        leaves = [one for one in _private.tree_leaves(conditions) if isinstance(one, torch.Tensor)]
         kind = (name, *map(fingerprint, leaves))
         place = kind, self._seen[kind]
         self._seen[kind] += 1

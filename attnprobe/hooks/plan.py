@@ -14,9 +14,9 @@ from typing import Any
 
 import torch
 from torch import nn
-from torch.utils._pytree import tree_map
 
 from attnprobe.errors import CaptureError
+from attnprobe.hooks import _private
 from attnprobe.hooks.call import AttentionCall
 from attnprobe.hooks.families import read_layout
 from attnprobe.hooks.hooks import AttentionHooks, Observer
@@ -169,16 +169,15 @@ def _run_on_meta(
     layout = read_layout(model, inputs)
 
     def observe(call: AttentionCall) -> None:
-        queries, keys = layout.tokens(call.layer, call.index, call.shape[2], call.shape[3])
-        if chosen.wants_grid(queries.grid):
-            for observer in observers:
-                observer(replace(call, queries=queries, keys=keys, logsumexp=None))
+        for observer in observers:
+            observer(replace(call, logsumexp=None, weights=None))
 
     hooks = AttentionHooks(clone, missing="ignore", classes=classes)
-    hooks.add(observe, replace(chosen, grid=None))
+    hooks.add(observe, chosen)
+    hooks.before_first_pass(lambda _: hooks.lay_out(layout))
     try:
         with torch.no_grad(), torch.device("meta"), hooks:
-            clone(**tree_map(_to_meta, inputs))
+            clone(**_private.tree_map(_to_meta, inputs))
     except CaptureError:
         raise
     except Exception as error:

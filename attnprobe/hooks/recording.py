@@ -10,6 +10,7 @@ import torch
 from attnprobe.errors import CaptureError
 from attnprobe.hooks.call import AttentionCall
 from attnprobe.hooks.layers import Layer
+from attnprobe.hooks.ledger import NOTHING_KEPT
 from attnprobe.hooks.recorders import Recorder
 from attnprobe.hooks.records import HALF_SCALE, Kept, Parts, Record, Records
 from attnprobe.hooks.sizes import said
@@ -25,7 +26,7 @@ class _Pass:
     Args:
         stream: of the passes that belong together over the steps.
         whole: whether the rows are all that the model was given.
-        finished: whether `parts` are means, stored as asked, and no longer sums.
+        finished: whether `parts` are means, stored as asked, and no longer sums; None amid that.
     """
 
     stream: int
@@ -37,10 +38,14 @@ class _Pass:
     steps: list[int] = field(default_factory=list)
     timesteps: list[float | None] = field(default_factory=list)
     scaled: set[str] = field(default_factory=set)
-    finished: bool = False
+    finished: bool | None = False
 
     def load(self) -> Parts:
         """The parts as stored; of an open sum, a mean of its own that later steps don't change."""
+        if self.finished is None:
+            raise CaptureError(
+                "an interrupt came while a layer's steps were averaged; capture again"
+            )
         if self.finished:
             return self.parts
         return {name: part / len(self.steps) for name, part in self.parts.items()}
@@ -96,8 +101,8 @@ class Recording:
         """Bytes held at the moment."""
         self._entries: dict[str, _Entry] = {}
 
-    def __call__(self, call: AttentionCall) -> None:
-        """Keep what the recorder makes of a call.
+    def __call__(self, call: AttentionCall) -> object:
+        """Keep what the recorder makes of a call; `NOTHING_KEPT` if that is nothing.
 
         Raises:
             CaptureError: the budget is used up, or a size has changed so that steps have no mean.
@@ -108,7 +113,7 @@ class Recording:
             self._afford(call, self._size(call))
         value = self.keep.record(call)
         if value is None:
-            return
+            return NOTHING_KEPT
         parts = value if isinstance(value, dict) else {"": value}
         parts = {name: _own(part, call, self.keep) for name, part in parts.items()}
         self._entries[call.name] = entry
@@ -122,6 +127,7 @@ class Recording:
         if self.over_steps == "each":
             self._finish(total)
         self._afford(call)
+        return None
 
     def close(self) -> None:
         """Turn sums into means and store them as asked."""
@@ -176,7 +182,7 @@ class Recording:
         """Bytes that will be kept of a call, from its shapes alone; 0 if they don't tell."""
         q, k, v, out = (tensor.to("meta") for tensor in (call.q, call.k, call.v, call.out))
         mask = None if call.mask is None else call.mask.to("meta")
-        shapes = replace(call, q=q, k=k, v=v, mask=mask, out=out, logsumexp=None)
+        shapes = replace(call, q=q, k=k, v=v, mask=mask, out=out, logsumexp=None, weights=None)
         try:
             with torch.device("meta"):
                 value = self.keep.record(shapes)
@@ -192,9 +198,9 @@ class Recording:
 
     def _finish(self, total: _Pass) -> None:
         """Divide a sum by its number of steps and store it as asked, a part at a time."""
-        if total.finished:
+        if total.finished is not False:
             return
-        total.finished = True
+        total.finished = None
         for name in [*total.parts]:
             part = total.parts[name]
             if len(total.steps) > 1:
@@ -206,6 +212,7 @@ class Recording:
                     total.scaled.add(name)
                 total.parts[name] = part.to(self.dtype)
                 self.nbytes += total.parts[name].nbytes
+        total.finished = True
 
     def _record(self, entry: _Entry) -> Record:
         steps: dict[int, list[_Pass]] = {}
@@ -255,9 +262,9 @@ def _own(part: torch.Tensor, call: AttentionCall, keep: Recorder) -> torch.Tenso
             f"with the batch of {call.shape[0]} as first axis. Got {got} for {call.name} instead."
         )
     memory = part.untyped_storage()
-    given = (call.q, call.k, call.v, call.mask, call.out)
-    models = {t.untyped_storage()._cdata for t in given if t is not None}
-    if memory._cdata in models or memory.nbytes() != part.nbytes or not part.is_contiguous():
+    given = (call.q, call.k, call.v, call.mask, call.out, call.weights)
+    models = {t.untyped_storage().data_ptr() for t in given if t is not None}
+    if memory.data_ptr() in models or memory.nbytes() != part.nbytes or not part.is_contiguous():
         return part.detach().clone(memory_format=torch.contiguous_format)
     return part.detach()
 

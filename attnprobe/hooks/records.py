@@ -217,6 +217,8 @@ class Records(Mapping[str, Any]):
             height, width = self._grid(record, kept)
             maps = _row(kept, row).T.reshape(len(names), height, width)
             found.append(WordMaps(maps, names, origin=record.name))
+        if not found:
+            raise CaptureError("words: of no layer is it known which of its keys are the text's")
         return found
 
     def save(self, path: str | Path) -> None:

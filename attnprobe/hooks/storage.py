@@ -4,21 +4,34 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import stat
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from attnprobe.errors import CaptureError
+from attnprobe.errors import AttnProbeError, CaptureError
 from attnprobe.files import write_whole
-from attnprobe.hooks import recorders
-from attnprobe.hooks.layers import Layer
+from attnprobe.hooks.header import (
+    KeptRow,
+    RecordRow,
+    describe_recorder,
+    part_shapes,
+    read_recorder,
+    read_rows,
+    tokens_row,
+)
 from attnprobe.hooks.recorders import Recorder
 from attnprobe.hooks.records import Kept, Parts, Record, Records
-from attnprobe.hooks.tokens import Span, Tokens
 
 _FORMAT = "attnprobe-capture-1"
+
+Shapes = dict[str, tuple[int, ...]]
+"""Key of a tensor in a file -> its shape."""
+
+_UNREADABLE = frozenset({"F4", "F6_E2M3", "F6_E3M2", "F8_E8M0"})
+"""Types of tensors that a file may hold and PyTorch doesn't read everywhere."""
 
 
 def save_records(records: Records, path: Path) -> None:
@@ -40,7 +53,7 @@ def save_records(records: Records, path: Path) -> None:
         "format": _FORMAT,
         "model": records.model,
         "over_steps": records.over_steps,
-        "keep": json.dumps(_describe(records.keep)),
+        "keep": json.dumps(describe_recorder(records.keep)),
         "records": json.dumps(rows),
     }
     with write_whole(path) as target:
@@ -54,25 +67,35 @@ def load_capture(path: str | Path) -> Records:
     """Read what `Capture.save` wrote; tensors are read from the file when they are asked for.
 
     Raises:
-        CaptureError: there is no such file, or it is no capture.
+        CaptureError: there is no such file, or it is no capture, or one that is damaged.
     """
     path = Path(path).absolute()
-    header = _header(path)
+    header, shapes = _header(path)
     if header.get("format") != _FORMAT:
         raise CaptureError(f"{path} is a safetensors file, but not one that a capture saved")
-    keep = _rebuild(json.loads(header["keep"]))
-    each = [_record(row, path) for row in json.loads(header["records"])]
-    records = {record.name: record for record in each}
-    return Records(records, keep, header["over_steps"], header["model"])
+    try:
+        return _records(header, shapes, path)
+    except KeyError as error:
+        raise CaptureError(f"{path} is a damaged capture: its header lacks {error}") from None
+    except (TypeError, ValueError, AttnProbeError) as error:
+        raise CaptureError(f"{path} is a damaged capture: {error}") from None
 
 
-def _header(path: Path) -> dict[str, str]:
+def _header(path: Path) -> tuple[dict[str, str], Shapes]:
     from safetensors import SafetensorError, safe_open
 
     try:
+        if not stat.S_ISREG(path.stat().st_mode):  # reading a pipe might never end
+            raise CaptureError(f"{path} is no file, so it can't be read as a capture")
         with safe_open(path, "pt") as file:
-            return file.metadata() or {}
-    except (OSError, SafetensorError) as error:
+            parts = {key: file.get_slice(key) for key in file.keys()}  # noqa: SIM118 - no dict
+            shapes = {
+                key: tuple(part.get_shape())
+                for key, part in parts.items()
+                if part.get_dtype() not in _UNREADABLE
+            }
+            return file.metadata() or {}, shapes
+    except (OSError, ValueError, SafetensorError) as error:
         raise CaptureError(f"{path} can't be read as a capture: {error}") from None
 
 
@@ -84,6 +107,22 @@ def _load(path: Path, keys: dict[str, str]) -> Parts:
             return {name: file.get_tensor(key) for name, key in keys.items()}
     except (OSError, SafetensorError) as error:
         raise CaptureError(f"{path} can't be read any more: {error}") from None
+
+
+def _records(header: dict[str, str], shapes: Shapes, path: Path) -> Records:
+    keep = read_recorder(header["keep"])
+    over_steps = header["over_steps"]
+    if over_steps not in ("mean", "each"):
+        raise ValueError(f"over_steps must be mean or each. Got {over_steps!r} instead")
+    records: dict[str, Record] = {}
+    for row in read_rows(header["records"]):
+        record = _record(row, keep, shapes, path)
+        if over_steps == "mean" and len(record.steps) > 1:
+            raise ValueError(f"steps of {record.name!r} are said to be averaged, but lie apart")
+        if record.name in records:
+            raise ValueError(f"it has two records of {record.name!r}")
+        records[record.name] = record
+    return Records(records, keep, over_steps, header["model"])
 
 
 def _row(record: Record, tensors: dict[str, torch.Tensor]) -> dict[str, Any]:
@@ -99,8 +138,8 @@ def _row(record: Record, tensors: dict[str, torch.Tensor]) -> dict[str, Any]:
             "timesteps": kept.timesteps,
             "branches": kept.branches,
             "whole": kept.whole,
-            "queries": _spelled(kept.queries),
-            "keys": _spelled(kept.keys),
+            "queries": tokens_row(kept.queries),
+            "keys": tokens_row(kept.keys),
             "scaled": sorted(kept.scaled),
             "tensors": keys,
         }
@@ -114,51 +153,45 @@ def _row(record: Record, tensors: dict[str, torch.Tensor]) -> dict[str, Any]:
     }
 
 
-def _record(row: dict[str, Any], path: Path) -> Record:
-    def kept(row: dict[str, Any]) -> Kept:
-        return Kept(
-            steps=tuple(row["steps"]),
-            timesteps=tuple(row["timesteps"]),
-            branches=tuple(row["branches"]),
-            queries=_tokens(row["queries"]),
-            keys=_tokens(row["keys"]),
-            scaled=frozenset(row["scaled"]),
-            whole=row["whole"],
-            load=partial(_load, path, row["tensors"]),
-        )
+def _record(row: RecordRow, keep: Recorder | None, shapes: Shapes, path: Path) -> Record:
+    steps = [
+        [_kept(kept, row.heads, keep, shapes, path) for kept in passes] for passes in row.steps
+    ]
+    return Record(row.layer, row.index, row.heads, row.calls, steps)
 
-    return Record(
-        layer=Layer(**row["layer"]),
-        index=row["index"],
-        heads=row["heads"],
-        calls=row["calls"],
-        steps=[[kept(each) for each in passes] for passes in row["steps"]],
+
+def _kept(row: KeptRow, heads: int, keep: Recorder | None, shapes: Shapes, path: Path) -> Kept:
+    queries, keys = row.queries.tokens(), row.keys.tokens()
+    batch = len(row.branches)
+    if any(1 < len(tokens.spans) < batch for tokens in (queries, keys)):
+        raise ValueError(f"it tells of the tokens of fewer than its {batch} rows")
+    sizes = part_shapes(keep, heads, queries, keys)
+    if sizes is not None and {*sizes} != {*row.tensors}:
+        raise ValueError(f"its parts are {', '.join(row.tensors)}, which are not those of {keep!r}")
+    for name, key in row.tensors.items():
+        if key not in shapes:
+            raise ValueError(f"it has no tensor {key!r} of a type that can be read")
+        _check_shape(shapes[key], batch, None if sizes is None else sizes[name])
+    if not {*row.scaled} <= {*row.tensors}:
+        raise ValueError(f"of its parts {', '.join(row.tensors)} it scales {', '.join(row.scaled)}")
+    return Kept(
+        steps=row.steps,
+        timesteps=row.timesteps,
+        branches=row.branches,
+        queries=queries,
+        keys=keys,
+        scaled=frozenset(row.scaled),
+        whole=row.whole,
+        load=partial(_load, path, row.tensors),
     )
 
 
-def _spelled(tokens: Tokens) -> dict[str, Any]:
-    spans = [[(span.role, span.start, span.stop) for span in spans] for spans in tokens.spans]
-    return {"spans": spans, "grid": tokens.grid}
-
-
-def _tokens(spelled: dict[str, Any]) -> Tokens:
-    spans = tuple(tuple(Span(*span) for span in spans) for spans in spelled["spans"])
-    return Tokens(spans, None if spelled["grid"] is None else tuple(spelled["grid"]))
-
-
-def _describe(keep: Recorder | None) -> dict[str, Any] | None:
-    """One of our recorders with its parameters; None of somebody else's."""
-    name = type(keep).__name__
-    if type(keep) is not getattr(recorders, name, None):
-        return None
-    if isinstance(keep, recorders.Keep):
-        return {"use": name, "tensors": keep.tensors}
-    return {"use": name, **(dataclasses.asdict(keep) if dataclasses.is_dataclass(keep) else {})}
-
-
-def _rebuild(described: dict[str, Any] | None) -> Recorder | None:
-    if described is None:
-        return None
-    given = dict(described)
-    make: Any = getattr(recorders, given.pop("use"), None)
-    return make and make(*given.pop("tensors", ()), **given)
+def _check_shape(shape: tuple[int, ...], batch: int, sizes: tuple[int, ...] | None) -> None:
+    rest = shape[1:]
+    fits = sizes is None or (
+        len(rest) == len(sizes)
+        and all(not size or size == given for size, given in zip(sizes, rest, strict=True))
+    )
+    if not shape or shape[0] != batch or not fits:
+        wanted = "…" if sizes is None else ", ".join(str(size or "…") for size in sizes)
+        raise ValueError(f"a tensor must be ({batch}, {wanted}). Got {shape} instead")

@@ -7,29 +7,49 @@ on its own arguments, and hand its result on untouched unless an edit was asked 
 2. Other kernels (flash, sage, flex, xformers): their entry in diffusers' registry of backends is
    wrapped, see `attnprobe.hooks.backends`.
 3. The classic and the sliced processors call ``Attention.get_attention_scores`` and then multiply
-   by the values: the method is overridden on the instance, and the mode sees the product.
+   by the values: the method is overridden on the instance, and the mode sees the product, see
+   `attnprobe.hooks.scores`.
 """
 
 from __future__ import annotations
 
 import math
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Any, Literal, Protocol
 
 import torch
 from torch import nn, overrides
 
 from attnprobe.errors import CaptureError
-from attnprobe.hooks import backends
+from attnprobe.hooks import _private, backends
 from attnprobe.hooks.backends import Kernel
+from attnprobe.hooks.block import Block
 from attnprobe.hooks.layers import Layer
 from attnprobe.hooks.normaliser import SeeNormaliser
-from attnprobe.hooks.overrides import Override, leave, listen
+from attnprobe.hooks.overrides import leave, listen
+from attnprobe.hooks.scores import Scored, from_scores, scoring
 
 Policy = Literal["tap", "force_native", "error"]
+
+
+@dataclass(frozen=True, eq=False)
+class Given:
+    """What a layer was called with, as far as it tells what its tokens are.
+
+    Args:
+        module: the layer's.
+        size: height and width of the picture of features that the tokens were made of, by the
+            innermost module around the layer that was given one; None if none was.
+        text: the other sequence that was handed to it, (batch, tokens, width), or None.
+    """
+
+    module: nn.Module
+    size: tuple[int, int] | None = None
+    text: torch.Tensor | None = None
 
 
 class Receiver(Protocol):
@@ -38,17 +58,18 @@ class Receiver(Protocol):
     def entered(self, layer: Layer) -> bool:
         """A layer begins to work; whether its calls are wanted."""
 
-    def receive(self, layer: Layer, kernel: Kernel) -> torch.Tensor | None:
+    def receive(self, layer: Layer, kernel: Kernel, given: Given) -> torch.Tensor | None:
         """A call that was wanted; what comes back, if not None, takes the output's place."""
 
+    def strayed(self, layer: Layer) -> None:
+        """A layer computed probabilities that it did not multiply anything with."""
 
-# The function itself: whoever puts another in `torch.nn.functional` ends up in this one.
-_SDPA = torch._C._nn.scaled_dot_product_attention
+
 _SDPA_PARAMETERS = ("query", "key", "value", "attn_mask", "dropout_p", "is_causal")
 _PRODUCTS = (torch.bmm, torch.matmul, torch.Tensor.bmm, torch.Tensor.matmul)
 
 
-class Tap(overrides.TorchFunctionMode):
+class Tap(Block, overrides.TorchFunctionMode):
     """Tells a receiver of the attention calls made inside chosen modules by this thread.
 
     Forward hooks keep the name of the module at work. Used as a context manager; leaving it takes
@@ -59,46 +80,58 @@ class Tap(overrides.TorchFunctionMode):
         self, model: nn.Module, layers: list[Layer], receiver: Receiver, policy: Policy = "tap"
     ) -> None:
         super().__init__()
-        self._modules = [(model.get_submodule(layer.name), layer) for layer in layers]
+        _private.require()
+        self._modules = {model.get_submodule(layer.name): layer for layer in layers}
+        self._around = _around(model, layers)
         self._receiver = receiver
         self.policy: Policy = policy
         self._thread = threading.get_ident()
         self._depth = backends.depth()
         self._active: list[_Running] = []
-        self._handles: list[Any] = []
-        self._overrides: list[Override] = []
+        self._sizes: list[tuple[nn.Module, tuple[int, int] | None]] = []
+        self._below: list[Any] | None = None
         self.calls = 0
         """How many calls were told; a backend that came by way of tap 1 is not told again."""
 
-    def __enter__(self) -> Tap:
-        for module, layer in self._modules:
-            self._handles += [
-                module.register_forward_pre_hook(self._entering(layer), with_kwargs=True),
-                module.register_forward_hook(self._leaving(layer), always_call=True),
-            ]
+    def put_on(self) -> None:
+        """Begin to listen."""
+        for module in self._around:
+            _private.hook(module, self, self._around_entered, self._around_left)
+        for module, layer in self._modules.items():
+            _private.hook(module, self, partial(self._entered, layer), partial(self._left, layer))
             if hasattr(module, "get_attention_scores"):
-                self._overrides.append(listen(module, "get_attention_scores", _scoring, self))
+                listen(module, "get_attention_scores", scoring, self)
         backends.install(self)
-        super().__enter__()
-        return self
+        _private.push_function_mode(self)
 
-    def __exit__(self, *exception: Any) -> None:
-        self._take_off()
+    def take_off(self) -> None:
+        """Take everything off that is this tap's."""
+        self._leave_modes()
         backends.remove(self)
-        for override in self._overrides:
-            leave(override, self)
-        for handle in self._handles:
-            handle.remove()
+        leave(self)
+        for module in (*self._modules, *self._around):
+            _private.unhook(module, self)
+        self._modules, self._around = {}, []
 
-    def _take_off(self) -> None:
+    def _leave_modes(self) -> None:
         """Leave this thread's stack of modes from wherever in it: blocks may end in any order."""
-        if not any(mode is self for mode in overrides._get_current_function_mode_stack()):
-            return
-        above = []
-        while (mode := overrides._pop_mode()) is not self:
-            above.append(mode)
-        for mode in reversed(above):
-            overrides._push_mode(mode)
+        _private.leave_dispatch_modes(SeeNormaliser)
+        if self._below is None:
+            self._below = [mode for mode in _private.function_modes() if mode is not self]
+        while (modes := _private.function_modes()) != self._below:
+            if modes == self._below[: len(modes)]:
+                _private.push_function_mode(self._below[len(modes)])
+            else:
+                _private.pop_function_mode()
+
+    def check(self) -> None:
+        """What a tap was told is its receiver's matter."""
+
+    def begin_pass(self) -> None:
+        """Forget what an interrupted pass has left; one that an observer runs is inside another."""
+        if backends.depth() == self._depth:
+            self._active.clear()
+            self._sizes.clear()
 
     @property
     def layer(self) -> Layer | None:
@@ -112,8 +145,9 @@ class Tap(overrides.TorchFunctionMode):
     def tell(self, layer: Layer, kernel: Kernel) -> torch.Tensor | None:
         """Tell the receiver of a call; what is to take the place of its output, if anything."""
         self.calls += 1
+        given = self._active[-1].given
         with backends.unheard(), _plainly(kernel.q.device.type):
-            return self._receiver.receive(layer, kernel)
+            return self._receiver.receive(layer, kernel, given)
 
     def scored(self, score: Scored) -> None:
         """Told of probabilities that the layer at work has computed by itself."""
@@ -124,7 +158,7 @@ class Tap(overrides.TorchFunctionMode):
         self, func: Any, types: Any, args: tuple = (), kwargs: dict[str, Any] | None = None
     ) -> Any:
         given = kwargs or {}
-        layer = self.layer if func is _SDPA else None
+        layer = self.layer if func is _private.SDPA else None
         if layer is not None:
             with SeeNormaliser() as seen:
                 result = func(*args, **given)
@@ -148,7 +182,7 @@ class Tap(overrides.TorchFunctionMode):
         if rows < running.batch * score.heads:  # the sliced processor has more to come
             return None
         parts, running.slices = running.slices, []
-        edited = self.tell(layer, _from_scores(parts))
+        edited = self.tell(layer, from_scores(parts))
         if edited is not None and len(parts) > 1:
             raise CaptureError(
                 f"{layer.name} computes its heads slice by slice, so they can't be edited; "
@@ -159,24 +193,56 @@ class Tap(overrides.TorchFunctionMode):
     # A thread that is amid calling hooks while a block ends in another gives the hooks of that
     # one no kwargs; so these have defaults.
 
-    def _entering(self, layer: Layer) -> Callable[..., None]:
-        def enter(module: nn.Module, args: tuple, kwargs: dict[str, Any] | None = None) -> None:
-            if threading.get_ident() == self._thread:
-                given = args[0] if args else (kwargs or {}).get("hidden_states")
-                batch = len(given) if isinstance(given, torch.Tensor) else 1
-                wanted = self._receiver.entered(layer)
-                self._active.append(_Running(layer, batch, wanted))
+    def _entered(
+        self, layer: Layer, module: nn.Module, args: tuple, kwargs: dict[str, Any] | None = None
+    ) -> None:
+        if threading.get_ident() == self._thread:
+            own, text = _inputs(args, kwargs or {})
+            batch = 1 if own is None else len(own)
+            given = Given(module, self._size(own), text)
+            wanted = self._receiver.entered(layer)
+            self._active.append(_Running(layer, batch, wanted, given))
 
-        return enter
+    def _left(self, layer: Layer, module: nn.Module, args: Any, output: Any) -> None:
+        # One that another hook kept from beginning has not been entered.
+        mine = threading.get_ident() == self._thread
+        if not (mine and self._active and self._active[-1].layer is layer):
+            return
+        if self._active.pop().score is not None:
+            self._receiver.strayed(layer)
 
-    def _leaving(self, layer: Layer) -> Callable[..., None]:
-        def leaving(module: nn.Module, args: Any, output: Any) -> None:
-            # One that another hook kept from beginning has not been entered.
-            mine = threading.get_ident() == self._thread
-            if mine and self._active and self._active[-1].layer is layer:
-                self._active.pop()
+    def _around_entered(
+        self, module: nn.Module, args: tuple, kwargs: dict[str, Any] | None = None
+    ) -> None:
+        if threading.get_ident() == self._thread:
+            self._sizes.append((module, self._size(_inputs(args, kwargs or {})[0])))
 
-        return leaving
+    def _around_left(self, module: nn.Module, args: Any, output: Any) -> None:
+        mine = threading.get_ident() == self._thread
+        if mine and self._sizes and self._sizes[-1][0] is module:
+            self._sizes.pop()
+
+    def _size(self, own: torch.Tensor | None) -> tuple[int, int] | None:
+        """Height and width of a picture of features, or those of the one around."""
+        if own is not None and own.ndim > 3:
+            return own.shape[-2], own.shape[-1]
+        return self._sizes[-1][1] if self._sizes else None
+
+
+def _around(model: nn.Module, layers: list[Layer]) -> list[nn.Module]:
+    """The modules that layers are in, without the model itself; lists are never called."""
+    parts = [layer.name.split(".") for layer in layers]
+    names = {".".join(each[:depth]) for each in parts for depth in range(1, len(each))}
+    modules = [model.get_submodule(name) for name in sorted(names)]
+    return [module for module in modules if not isinstance(module, nn.ModuleList | nn.ModuleDict)]
+
+
+def _inputs(args: tuple, kwargs: dict[str, Any]) -> tuple[torch.Tensor | None, torch.Tensor | None]:
+    """What a module was given of its own, and as another sequence; None where that is no tensor."""
+    own = args[0] if args else kwargs.get("hidden_states")
+    other = args[1] if len(args) > 1 else kwargs.get("encoder_hidden_states")
+    own, other = (each if isinstance(each, torch.Tensor) else None for each in (own, other))
+    return own, other
 
 
 @contextmanager
@@ -198,57 +264,9 @@ class _Running:
     layer: Layer
     batch: int
     wanted: bool
+    given: Given
     score: Scored | None = None
     slices: list[Scored] = field(default_factory=list)
-
-
-@dataclass(frozen=True, eq=False)
-class Scored:
-    """What goes into ``get_attention_scores`` and comes out: (batch · heads, tokens, …)."""
-
-    probs: torch.Tensor
-    query: torch.Tensor
-    key: torch.Tensor
-    mask: torch.Tensor | None
-    scale: float
-    heads: int
-    value: torch.Tensor | None = None
-    out: torch.Tensor | None = None
-
-
-def _scoring(override: Override) -> Any:
-    module = override.owner
-
-    def get_attention_scores(
-        query: torch.Tensor, key: torch.Tensor, attention_mask: torch.Tensor | None = None
-    ) -> torch.Tensor:
-        probs = override.original(query, key, attention_mask)
-        score = Scored(probs, query, key, attention_mask, module.scale, module.heads)
-        for tap in override.listeners:
-            tap.scored(score)
-        return probs
-
-    return get_attention_scores
-
-
-def _from_scores(parts: list[Scored]) -> Kernel:
-    heads = parts[0].heads
-
-    def apart(tensors: list[Any]) -> torch.Tensor:
-        return (tensors[0] if len(tensors) == 1 else torch.cat(tensors)).unflatten(0, (-1, heads))
-
-    mask = None
-    if parts[0].mask is not None:
-        mask = apart([p.mask.expand(len(p.query), -1, -1) for p in parts if p.mask is not None])
-    return Kernel(
-        q=apart([part.query for part in parts]),
-        k=apart([part.key for part in parts]),
-        v=apart([part.value for part in parts]),
-        mask=mask,
-        scale=parts[0].scale,
-        is_causal=False,
-        out=apart([part.out for part in parts]),
-    )
 
 
 def _from_sdpa(

@@ -87,18 +87,3 @@ def spans_of(runs: tuple[tuple[str, int], ...] | list[tuple[str, int]]) -> tuple
             spans.append(Span(role, start, start + count))
         start += count
     return tuple(spans)
-
-
-def solve_grid(tokens: int, grid: Grid3 | None) -> Grid3 | None:
-    """The grid of that many tokens: the image's, its sides halved, rounding up, until it fits.
-
-    Never a square root: F·⌈H/2ᵏ⌉·⌈W/2ᵏ⌉ = tokens. None if no k fits or the grid is not known.
-    """
-    while grid is not None:
-        frames, height, width = grid
-        if frames * height * width == tokens:
-            return grid
-        if frames * height * width < tokens or (height, width) == (1, 1):
-            return None
-        grid = (frames, -(-height // 2), -(-width // 2))
-    return None

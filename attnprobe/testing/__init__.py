@@ -9,7 +9,8 @@ All of them need no diffusion model. A component must be a frozen dataclass with
 explains every field, equal to itself after pickling. Equal calls must give equal answers whatever
 NumPy's and PyTorch's own generators hold, and what is handed to it may not change. What is out of
 the ordinary (one token, exact zeros, all alike) it may refuse, with an `AttnProbeError`. Fields
-with NaN or without attention are none of its business: `AttentionField` and `WordMaps` refuse them.
+with NaN or without attention are none of its business: `AttentionField` refuses them, and
+`Pipeline` words' maps with NaN.
 """
 
 from attnprobe.testing.aggregators import check_aggregator

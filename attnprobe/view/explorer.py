@@ -34,7 +34,7 @@ import numpy as np
 from PIL import Image
 
 from attnprobe.errors import AttnProbeError
-from attnprobe.fields import Segmentation
+from attnprobe.fields import Segmentation, refuse_nan
 from attnprobe.view.maps import Maps, pooled_grid
 from attnprobe.view.palette import ranked_by_area, segment_colours
 
@@ -161,6 +161,7 @@ def _layer(layer: Maps, side: int) -> dict[str, Any]:
 
 
 def _words(words: WordMaps) -> dict[str, Any]:
+    refuse_nan([words], "the explorer")
     levels, scales = _quantised(words.maps.flatten(1).cpu().numpy())
     return {
         "grid": list(words.grid),

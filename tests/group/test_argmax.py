@@ -6,9 +6,14 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from attnprobe.aggregate import Cross
 from attnprobe.errors import AttnProbeError
 from attnprobe.fields import WordMaps
-from attnprobe.group import Argmax
+from attnprobe.group import Argmax, Threshold
+from attnprobe.models import ModelSpec
+from attnprobe.pipeline import Pipeline
+from attnprobe.probe import Probe
+from attnprobe.view import word_maps
 
 
 def maps(*values) -> WordMaps:
@@ -57,7 +62,42 @@ def test_word_maps_are_checked():
         WordMaps(torch.ones(3, 2, 2), ("a", "b"))
     with pytest.raises(AttnProbeError, match="words must differ"):
         WordMaps(torch.ones(2, 2, 2), ("a", "a"))
-    with pytest.raises(AttnProbeError, match="finite and 0 or more"):
-        WordMaps(torch.full((1, 2, 2), torch.nan), ("a",))
+    for wrong in (torch.inf, -0.1):
+        with pytest.raises(AttnProbeError, match="finite and 0 or more"):
+            WordMaps(torch.full((1, 2, 2), wrong), ("a",))
     with pytest.raises(AttnProbeError, match="no map of the word 'sofe'; did you mean sofa"):
         LOUD["sofe"]
+
+
+def test_maps_that_are_no_numbers_are_refused_by_every_stage():
+    """By the layer they are of; they can be looked at, and nothing is made of them."""
+    bad = WordMaps(torch.tensor([[[0.5, torch.nan]], [[0.1, 0.2]]]), ("a", "b"), "up.attn2")
+    good = WordMaps(torch.ones(2, 1, 2), ("a", "b"), "down.attn2")
+    assert bad["a"].isnan().any()
+    stages = [
+        lambda: Argmax()(bad),
+        lambda: Threshold(word="b")(bad),
+        lambda: Cross()([good, bad]),
+        lambda: word_maps(bad),
+    ]
+    for stage in stages:
+        with pytest.raises(AttnProbeError, match=r"the maps of up.attn2 have NaN"):
+            stage()
+
+
+def test_no_aggregator_is_given_maps_that_are_no_numbers():
+    """Not even somebody's own that doesn't look."""
+
+    class First:
+        needs = frozenset({"words"})
+
+        def __call__(self, fields) -> WordMaps:
+            return fields[0]
+
+    model = ModelSpec(preset="tiny", device="cpu").load()
+    name = "mid_block.attentions.0.transformer_blocks.0.attn2"
+    with torch.no_grad():
+        model.denoiser.get_submodule(name).to_q.weight[0, 0] = torch.nan
+    pipeline = Pipeline(model, Probe(size=64, prompt="a red disc"), First(), Argmax())
+    with pytest.raises(AttnProbeError, match=rf"the maps of {name} have NaN"):
+        pipeline.segment(np.zeros((64, 64, 3), np.uint8))

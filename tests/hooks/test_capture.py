@@ -9,7 +9,6 @@ from diffusers.models.attention_processor import AttnProcessor, AttnProcessor2_0
 import attnprobe as ap
 from attnprobe import AttnProbeError
 from attnprobe.hooks import attention_layers
-from attnprobe.hooks.tokens import solve_grid
 from tests.conftest import small_unet
 
 
@@ -145,6 +144,20 @@ def test_selection_by_name(unet):
     assert {row["kind"] for row in capture.layers} == {"self"}
 
 
+def test_layers_are_in_the_order_of_computation():
+    """Middle between down and up, whatever was registered first; a gated layer between two."""
+    unet = small_unet(attention_type="gated")
+    layers = attention_layers(unet)
+    assert [layer.index for layer in layers] == [*range(len(layers))]
+    parts = [layer.block for layer in layers]
+    assert parts == sorted(parts, key=["down", "mid", "up"].index)
+    assert [layer.name.split(".", 5)[-1] for layer in layers if layer.block == "mid"] == [
+        "attn1",
+        "fuser.attn",
+        "attn2",
+    ]
+
+
 def test_selections(unet):
     layers = attention_layers(unet)
 
@@ -155,6 +168,7 @@ def test_selections(unet):
     assert names(names=r"re:attn[1]$") == names(kind="self")
     assert names(index=-1) == names(index=(len(layers) - 1,)) == [layers[-1].name]
     assert names(index=(0, 2)) == [layers[0].name, layers[2].name]
+    assert names(index=-1) == ["up_blocks.1.attentions.1.transformer_blocks.0.attn2"]
     assert names(where=lambda layer: layer.heads == 2) == [layer.name for layer in layers]
     assert names(names=("up_blocks.*", "mid_block.*"), kind="cross") == [
         layer.name
@@ -322,17 +336,16 @@ def test_processors_stay_in_place(unet):
 
 
 @pytest.mark.parametrize(
-    ("tokens", "latent", "grid"),
-    [
-        (64 * 96, (1, 64, 96), (1, 64, 96)),
-        (32 * 48, (1, 64, 96), (1, 32, 48)),
-        (5 * 7, (1, 9, 13), (1, 5, 7)),
-        (3 * 4, (1, 9, 13), (1, 3, 4)),
-        (1, (1, 9, 13), (1, 1, 1)),
-        (4 * 5 * 7, (4, 9, 13), (4, 5, 7)),
-        (50, (1, 64, 64), None),
-        (64, None, None),
-    ],
+    ("size", "half"), [((16, 24), (8, 12)), ((10, 14), (5, 7)), ((9, 13), (5, 7)), ((2, 2), (1, 1))]
 )
-def test_grids_are_solved_not_rooted(tokens, latent, grid):
-    assert solve_grid(tokens, latent) == grid
+def test_grids_are_those_of_the_features(unet, size, half):
+    with ap.capture(unet) as capture:
+        run(unet, size=size)
+    grids = {row["name"].split(".attentions")[0]: row["grid"] for row in capture.layers}
+    assert grids == {
+        "down_blocks.0": size,
+        "down_blocks.1": half,
+        "mid_block": half,
+        "up_blocks.0": half,
+        "up_blocks.1": size,
+    }

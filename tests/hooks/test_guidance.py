@@ -24,7 +24,7 @@ def pipe(tiny, tmp_path_factory) -> StableDiffusionPipeline:
     """The embedded pipeline, saved and loaded once more in diffusers' format."""
     folder = tmp_path_factory.mktemp("pipeline")
     tiny.pipe.save_pretrained(folder)
-    pipe = StableDiffusionPipeline.from_pretrained(folder, torch_dtype=torch.float32)
+    pipe = StableDiffusionPipeline.from_pretrained(folder, dtype=torch.float32)
     pipe.set_progress_bar_config(disable=True)
     return pipe
 

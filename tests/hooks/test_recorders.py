@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import pytest
 import torch
 from hypothesis import given, settings
@@ -5,7 +7,9 @@ from hypothesis import strategies as st
 
 import attnprobe as ap
 from attnprobe import AttnProbeError
+from attnprobe.aggregate import Cross
 from attnprobe.hooks import (
+    AttentionCall,
     Entropy,
     Features,
     HeadMax,
@@ -16,6 +20,7 @@ from attnprobe.hooks import (
     Recorder,
     Rows,
     Span,
+    TokenMaps,
     Tokens,
     TopK,
 )
@@ -236,3 +241,101 @@ def test_a_recorder_of_ones_own():
         assert torch.equal(peaks[row["name"]], maps[row["name"]].amax(-1)[None])
     with pytest.raises(AttnProbeError, match="Peak keeps no whole maps"):
         Peak().maps(torch.zeros(1), Tokens(), Tokens(), 0)
+
+
+EVERY = [
+    HeadMean(),
+    HeadMax(),
+    PerHead(),
+    PerHead((1,)),
+    Pooled((2, 3)),
+    Rows(((1, 1), (2, 3))),
+    TokenMaps({"cat": (1,)}),
+    Entropy(),
+    TopK(3),
+    Keep("probs"),
+]
+
+
+def broken_call(broken: str, masked: str, normaliser: bool) -> AttentionCall:
+    """Two items of 3×4 queries; of the first item's last query, or first key, one number is bad."""
+    tokens = Tokens.runs(("image", 12), grid=(1, 3, 4))
+    keys = Tokens.runs(("text", 12)) if masked == "text" else tokens
+    mask = None
+    if masked == "bool":
+        mask = torch.ones(2, 1, 12, 12, dtype=torch.bool)
+        mask[:, :, 5] = False
+    elif masked == "float":
+        mask = torch.zeros(2, 1, 12, 12)
+        mask[:, :, 5] = -torch.inf
+    call = random_call((2, 2, 12, 12), queries=tokens, keys=keys, mask=mask)
+    value = {"nan": torch.nan, "inf": torch.inf}[broken.split()[0]]
+    (call.q if "query" in broken else call.k)[0, :, -1 if "query" in broken else 0, 0] = value
+    lse = call.logits().logsumexp(3) if normaliser else None
+    return replace(call, logsumexp=lse)
+
+
+@pytest.mark.parametrize("normaliser", [False, True])
+@pytest.mark.parametrize("masked", ["no", "bool", "float", "text"])
+@pytest.mark.parametrize("broken", ["nan query", "inf query", "nan key"])
+@pytest.mark.parametrize("keep", EVERY, ids=repr)
+def test_what_is_no_number_stays_none(keep, broken, masked, normaliser):
+    """In the rows it makes, and nowhere else; a row that may see no key is zero all the same."""
+    if isinstance(keep, TokenMaps) != (masked == "text"):
+        return
+    call = broken_call(broken, masked, normaliser)
+    whole = replace(broken_call(broken, masked, normaliser), logsumexp=None)
+    whole.q.nan_to_num_(0, 0, 0), whole.k.nan_to_num_(0, 0, 0)
+    value, truth = keep.record(call), keep.record(whole)
+    if isinstance(value, dict):
+        value, truth = value["values"], truth["values"]
+    assert value[0].isnan().any()
+    torch.testing.assert_close(value[1], truth[1], **CLOSE)
+    rows = {"HeadMean": 1, "HeadMax": 1, "PerHead": 2, "Entropy": 2, "TopK": 1, "Keep": 2}
+    axis = rows.get(type(keep).__name__, 0)
+    if not axis:
+        return
+    by_row = value[0].unbind(axis - 1)
+    for row, (got, right) in enumerate(zip(by_row, truth[0].unbind(axis - 1), strict=True)):
+        # −∞ added to what is no number is none; a False puts −∞ in its place
+        blind = row == 5 and (masked == "bool" or (masked == "float" and "query" in broken))
+        if blind:
+            assert (got == 0).all()
+        elif row == 11 or "key" in broken:
+            assert got.isnan().any()
+        else:
+            torch.testing.assert_close(got, right, **CLOSE)
+
+
+@pytest.mark.parametrize("keep", EVERY[:3])
+def test_only_rows_of_minus_infinity_are_zero(keep):
+    """Also where no mask made them so; with finite masks a row is what softmax makes of it."""
+    call = random_call((1, 2, 3, 4))
+    call.q[:], call.k[:] = 1.0, 1.0
+    call.k[..., 0] = -torch.inf
+    for lse in (None, call.logits().logsumexp(3)):
+        assert (keep.record(replace(call, logsumexp=lse)) == 0).all()
+    finite = random_call((1, 2, 3, 4), mask=torch.full((1, 1, 3, 4), -1e30))
+    assert (keep.record(finite).sum(-1) > 0.99).all()
+
+
+@pytest.mark.parametrize("keep", [HeadMean(), PerHead(), Pooled((4, 4))], ids=repr)
+def test_a_field_of_no_numbers_is_refused_by_its_layer(unet, keep):
+    name = "mid_block.attentions.0.transformer_blocks.0.attn1"
+    with torch.no_grad():
+        unet.get_submodule(name).to_q.weight[0, 0] = torch.nan
+    with torch.no_grad(), ap.capture(unet, ap.Layers(names=name), keep) as capture:
+        unet(torch.randn(1, 4, 16, 16), 300, torch.randn(1, 7, 24))
+    with pytest.raises(AttnProbeError, match=rf"from {name}: .*nan"):
+        capture.fields()
+
+
+def test_words_of_no_numbers_are_refused_by_their_layer(unet):
+    name = "mid_block.attentions.0.transformer_blocks.0.attn2"
+    with torch.no_grad():
+        unet.get_submodule(name).to_k.weight[0, 0] = torch.nan
+    words = TokenMaps({"cat": (1,)})
+    with torch.no_grad(), ap.capture(unet, ap.Layers(names=name), words) as capture:
+        unet(torch.randn(1, 4, 16, 16), 300, torch.randn(1, 7, 24))
+    with pytest.raises(AttnProbeError, match=rf"the maps of {name} have NaN"):
+        Cross()(capture.words())

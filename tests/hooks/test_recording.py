@@ -394,10 +394,15 @@ def test_what_a_recorder_may_return(make, got):
         record(Whatever(make), random_call((2, 3, 4, 5)))
 
 
-def test_a_recorder_that_keeps_nothing_of_some_layers():
+def test_a_layer_of_which_nothing_is_kept_is_a_miss():
     unet = small_unet()
     keep = Whatever(lambda call: call.probs() if call.kind == "cross" else None)
-    with ap.capture(unet, keep=keep) as capture:
+    with (
+        pytest.raises(AttnProbeError, match="7 of 14 layers were not observed: the recorder kept"),
+        ap.capture(unet, keep=keep),
+    ):
+        run(unet, 300)
+    with ap.capture(unet, keep=keep, missing="ignore") as capture:
         run(unet, 300)
     assert {row["kind"] for row in capture.layers} == {"cross"}
-    assert all(row["seen"] == 1 for row in capture.coverage())
+    assert {(row["kind"], row["seen"]) for row in capture.coverage()} == {("self", 0), ("cross", 1)}

@@ -5,7 +5,7 @@ import torch
 
 import attnprobe as ap
 from attnprobe import AttnProbeError
-from attnprobe.hooks import AttentionHooks, HeadMean, PerHead, Pooled
+from attnprobe.hooks import AttentionHooks, HeadMean, PerHead, Pooled, attention_layers
 from tests.hooks.calls import eager
 from tests.hooks.zoo import CASES
 
@@ -39,6 +39,8 @@ def test_fields_are_the_images_block(case, keep):
             if layer.kind in ("self", "joint") and items[0].query_grid is not None:
                 expected[f"{name}#{index}" if index else name] = items
     model, seen = case.build(), {}
+    order = [layer.name for layer in attention_layers(model)]
+    expected = dict(sorted(expected.items(), key=lambda one: order.index(one[0].split("#")[0])))
     hooks = AttentionHooks(model, missing="ignore")
     hooks.add(lambda call: seen.update({call.name: eager(call)}))
     with torch.no_grad(), hooks, ap.capture(model, keep=keep, missing="ignore") as capture:

@@ -1,13 +1,17 @@
 """Words' maps: their tokens in a prompt, and their columns in cross- and joint attention."""
 
+import copy
+
 import pytest
 import torch
+from diffusers.loaders import TextualInversionLoaderMixin
 from transformers import CLIPTokenizer
 
 import attnprobe as ap
 from attnprobe import AttnProbeError
 from attnprobe.hooks import AttentionHooks, Keep, TokenMaps, Tokens
 from attnprobe.hooks.recorders import token_places
+from attnprobe.models import ModelSpec
 from tests.conftest import small_unet
 from tests.hooks.calls import eager, random_call
 from tests.hooks.zoo import CASES
@@ -83,6 +87,81 @@ def test_scripts_without_spaces(clip):
 def test_a_tokenizer_that_knows_no_places():
     with pytest.raises(AttnProbeError, match="only fast tokenizers do"):
         token_places(object(), "a cat", "cat")
+
+
+VECTORS = ("<toy>", "<toy>_1", "<toy>_2", "<one>")
+
+
+@pytest.fixture(scope="module")
+def inverted(clip) -> CLIPTokenizer:
+    """With a textual inversion of three vectors and one of one, as diffusers adds them."""
+    tokenizer = copy.deepcopy(clip)
+    tokenizer.add_tokens([*VECTORS, "<to>", "<to>_1"])
+    return tokenizer
+
+
+@pytest.mark.parametrize(
+    ("prompt", "word", "tokens"),
+    [
+        ("a <toy> on a sofa", "sofa", ["sofa</w>"]),
+        ("a sofa and a <toy>", "sofa", ["sofa</w>"]),
+        ("a <toy> on a sofa", "<toy>", ["<toy>", "<toy>_1", "<toy>_2"]),
+        ("a <one> on a sofa", "<one>", ["<one>"]),
+        ("a <toy> cat", "<toy> cat", ["<toy>", "<toy>_1", "<toy>_2", "cat</w>"]),
+        ("a <toy> by a <toy> cat", "cat", ["cat</w>"]),
+        ("a <toy>_1 cat", "cat", ["cat</w>"]),
+        ("a <to> and a cat", "cat", ["cat</w>"]),
+    ],
+)
+def test_places_after_a_textual_inversion(inverted, prompt, word, tokens):
+    """Counted in what diffusers' own conversion makes of the prompt."""
+    loader = TextualInversionLoaderMixin()
+    ids = inverted(loader.maybe_convert_prompt(prompt, inverted)).input_ids
+    places = token_places(inverted, prompt, word)
+    assert [inverted.convert_ids_to_tokens(ids[place]) for place in places] == tokens
+
+
+def test_a_textual_inversion_that_is_cut_off_or_unclear(inverted):
+    long = "x " * 20 + "<toy>"
+    with pytest.raises(AttnProbeError, match="'<toy>' is cut off"):
+        token_places(inverted, long, "<toy>")
+    other = copy.deepcopy(inverted)
+    other.add_tokens(["<toy>_1_1"])  # ``<toy>_1`` is a token of several vectors, too
+    with pytest.raises(AttnProbeError, match="one is part of another"):
+        token_places(other, "a <toy> and a <toy>_1 cat", "cat")
+
+
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [
+        ({"padding_side": "left"}, "puts padding before the prompt"),
+        ({"chat_template": "{{ messages }}"}, "instructions around the prompt"),
+    ],
+)
+def test_tokenizers_whose_places_are_not_those_of_the_text(clip, change, reason):
+    tokenizer = copy.deepcopy(clip)
+    for name, value in change.items():
+        setattr(tokenizer, name, value)
+    with pytest.raises(AttnProbeError, match=rf"{reason}.*give their places: TokenMaps"):
+        TokenMaps.of(tokenizer, "a cat", ["cat"])
+
+
+def test_places_are_those_of_what_the_text_encoder_was_given():
+    """A pipeline with an inversion of three vectors, and what its text encoder is handed."""
+    pipe = ModelSpec(preset="tiny", device="cpu").load().pipe
+    width = pipe.text_encoder.config.hidden_size
+    pipe.load_textual_inversion({"<toy>": torch.randn(3, width)}, token="<toy>")
+    given = []
+    pipe.text_encoder.register_forward_pre_hook(
+        lambda module, args, kwargs: given.append(args[0] if args else kwargs["input_ids"]),
+        with_kwargs=True,
+    )
+    prompt = "a <toy> on a red disc"
+    words = TokenMaps.of(pipe.tokenizer, prompt, ["disc", "<toy>"])
+    pipe(prompt, num_inference_steps=1, guidance_scale=1.0, output_type="latent")
+    spelled = pipe.tokenizer.convert_ids_to_tokens(given[0][0].tolist())
+    assert [spelled[place] for place in words.tokens["disc"]] == ["disc</w>"]
+    assert [spelled[place] for place in words.tokens["<toy>"]] == [*VECTORS[:3]]
 
 
 def test_the_embedded_models_words(tiny):
@@ -164,8 +243,11 @@ def test_a_place_beyond_the_text_and_keys_without_text():
         words.record(random_call((1, 2, 4, 4), queries=image, keys=image))
     picture = Tokens.runs(("reference", 5))
     assert words.record(random_call((1, 2, 4, 5), queries=image, keys=picture)) is None
+    other = Tokens.runs(("other", 5))
+    assert words.record(random_call((1, 2, 4, 5), queries=image, keys=other)) is None
+    assert words.record(random_call((1, 2, 4, 5), queries=image)) is None
     with pytest.raises(AttnProbeError, match="which tokens are the image's"):
-        words.record(random_call((1, 2, 4, 5)))
+        TokenMaps({"cat": (1,)}).record(random_call((1, 2, 4, 5), keys=text))
 
 
 def test_an_image_adapters_call_has_no_words():

@@ -44,6 +44,7 @@ def test_denoiser(case: Case):
 
     layers = {layer.name: layer for layer in attention_layers(model)}
     assert set(layers) == set(case.layers)
+    assert [name for name in layers if name in seen] == [*seen], "not in the order of computation"
     for name, expected in case.layers.items():
         layer, calls = layers[name], seen.get(name, [])
         assert (layer.kind, layer.block) == (expected.kind, expected.block), name

@@ -3,9 +3,10 @@
 from attnprobe.hooks.recorders.base import Recorder
 from attnprobe.hooks.recorders.keep import Features, Keep
 from attnprobe.hooks.recorders.maps import HeadMax, HeadMean, PerHead, Pooled
+from attnprobe.hooks.recorders.places import token_places
 from attnprobe.hooks.recorders.rows import Rows
 from attnprobe.hooks.recorders.statistics import Entropy, TopK
-from attnprobe.hooks.recorders.tokens import TokenMaps, token_places
+from attnprobe.hooks.recorders.tokens import TokenMaps
 
 __all__ = [
     "Entropy",

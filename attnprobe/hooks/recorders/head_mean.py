@@ -11,7 +11,7 @@ import math
 
 import torch
 
-from attnprobe.hooks.call import AttentionCall
+from attnprobe.hooks.call import AttentionCall, without_blind
 
 _ELEMENTS = 1 << 22
 """Probabilities that exist at once, of all heads: 16 MiB."""
@@ -29,12 +29,14 @@ _OFF = 2e-6
 def head_mean(call: AttentionCall) -> torch.Tensor:
     """Mean over heads of a call's probabilities, (batch, queries, keys) float32.
 
-    A row masked altogether is zero, as in the output of PyTorch's kernels.
+    A row masked altogether is zero, as in the output of PyTorch's kernels; NaN stays NaN.
     """
+    if call.weights is not None:
+        return torch.cat([probs.mean(1) for _, probs in call.chunks()], 1)
     batch, heads, queries, keys = call.shape
     mask = None if call.mask is None else call.mask.expand(call.shape)
     # a mask of −1e4 makes the normaliser too coarse, and a row that sees nothing has none
-    logsumexp = None if mask is not None or call.is_causal else call.logsumexp
+    logsumexp = None if mask is not None or call.is_causal else _finite(call.logsumexp)
     total = call.q.new_empty((batch, queries, keys), dtype=torch.float32)
     weights = total.new_full((1, heads), 1 / heads)
     step = min(queries, max(1, _ELEMENTS // (heads * keys)))
@@ -61,11 +63,14 @@ def head_mean(call: AttentionCall) -> torch.Tensor:
                     logits.masked_fill_(_ahead(rows, keys, logits.device), -math.inf)
                 if mask is not None:
                     _hide_(logits, mask[item, :, rows])
-                torch.softmax(logits, -1, out=probs)
-                if mask is not None:
-                    probs.nan_to_num_(0)
+                probs = without_blind(torch.softmax(logits, -1, out=probs), logits)
             total[item, rows].view(1, -1).addmm_(weights, probs.view(heads, -1), beta=0)
     return total
+
+
+def _finite(logsumexp: torch.Tensor | None) -> torch.Tensor | None:
+    """The normaliser, if every row has one: rows that are no numbers are the softmax's matter."""
+    return logsumexp if logsumexp is not None and logsumexp.isfinite().all() else None
 
 
 def _reach(q: torch.Tensor, k: torch.Tensor) -> float:

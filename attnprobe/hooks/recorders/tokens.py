@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass
 from typing import Annotated, Any
 
@@ -12,15 +11,10 @@ from annotated_types import Ge, MinLen
 from attnprobe.errors import CaptureError
 from attnprobe.hooks.call import AttentionCall
 from attnprobe.hooks.recorders.base import EVERY_AXIS, Recorder
-from attnprobe.registry import checked, did_you_mean
+from attnprobe.hooks.recorders.places import token_places
+from attnprobe.registry import checked
 
 Place = Annotated[int, Ge(0)]
-
-_LETTER = "[0-9A-Za-zÀ-ԯ]"
-"""Latin, Greek and Cyrillic, which part words by spaces; Chinese or Thai have no such borders."""
-
-_LONG = 1 << 20
-"""A tokenizer with no limit says an astronomical one."""
 
 
 @checked
@@ -31,7 +25,8 @@ class TokenMaps(Recorder):
     A word's value at a query is the probability of attending to any of its tokens: the sum over
     them (their union, for a query spreads one unit over all keys). In joint attention the image's
     queries and the text's keys are taken. Of keys that are a reference picture's (an image
-    adapter's call) nothing is kept.
+    adapter's call), or of which nobody knows what they are, nothing is kept; a layer of which
+    nothing at all is kept counts as not observed.
 
     Args:
         tokens: word -> the places of its tokens in the text; `TokenMaps.of` finds them.
@@ -46,19 +41,21 @@ class TokenMaps(Recorder):
     def of(cls, tokenizer: Any, prompt: str, words: list[str] | tuple[str, ...]) -> TokenMaps:
         """Find the words' tokens in a prompt; each word's first occurrence counts.
 
-        Places are counted in what the tokenizer makes of the prompt alone, without padding.
+        Places are counted in what a pipeline has the tokenizer make of the prompt: tokens of
+        textual inversions stand for all their vectors.
 
         Raises:
-            CaptureError: a word does not occur in the prompt, or in a part that is cut off.
+            CaptureError: a word does not occur in the prompt, or in a part that is cut off, or the
+                prompt alone doesn't tell where its tokens lie in the text.
         """
         return cls({word: token_places(tokenizer, prompt, word) for word in words})
 
     def record(self, call: AttentionCall) -> torch.Tensor | None:
         batch, _, _, keys = call.shape
         roles = {role for item in range(batch) for role, _ in call.keys.roles(item)}
-        if roles == {"reference"}:
+        if not roles or roles <= {"reference", "other"}:
             return None
-        if roles and "text" not in roles:
+        if "text" not in roles:
             raise CaptureError(
                 f"TokenMaps: the keys of {call.name} hold no text; choose layers of kind cross or "
                 "joint"
@@ -75,42 +72,3 @@ class TokenMaps(Recorder):
                 columns[item, [text.start + place for place in places], number] = 1
         maps = torch.cat([probs.mean(1) @ columns for _, probs in call.chunks()], 1)
         return torch.stack([maps[item, call.image_queries(item)] for item in range(batch)])
-
-
-def find_word(prompt: str, word: str) -> re.Match[str] | None:
-    """Where a whole word (or several in a row) first stands in a prompt, capitals apart."""
-    pattern = rf"(?<!{_LETTER}){re.escape(word)}(?!{_LETTER})"
-    return re.search(pattern, prompt, re.IGNORECASE) if word.strip() else None
-
-
-def token_places(tokenizer: Any, prompt: str, word: str) -> tuple[int, ...]:
-    """The places of the tokens of a word (or of several words in a row) in a prompt.
-
-    Whole words are looked for, capitals apart: ``cat`` is not in ``tomcat``.
-
-    Raises:
-        CaptureError: the word does not occur in the prompt, or in a part that is cut off, or the
-            tokenizer can't tell where its tokens lie.
-    """
-    if not getattr(tokenizer, "is_fast", False):
-        raise CaptureError(
-            f"{type(tokenizer).__name__} doesn't tell where its tokens lie in a prompt (only fast "
-            "tokenizers do); give their places: TokenMaps({'cat': (2,)})"
-        )
-    found = find_word(prompt, word)
-    if found is None:
-        raise CaptureError(f"the prompt has no word {word!r}{did_you_mean(word, prompt.split())}")
-    limit = tokenizer.model_max_length
-    limited = {"truncation": True, "max_length": limit} if limit < _LONG else {}
-    spans = tokenizer(prompt, return_offsets_mapping=True, **limited).offset_mapping
-    first, last = found.span()
-    places = [
-        place
-        for place, (start, stop) in enumerate(spans)
-        if max(start, first) < min(stop, last)  # special tokens lie nowhere: start = stop
-    ]
-    if not places or spans[places[-1]][1] < last:
-        raise CaptureError(
-            f"the word {word!r} is cut off: of the prompt the tokenizer takes {limit} tokens"
-        )
-    return tuple(places)

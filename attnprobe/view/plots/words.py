@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from attnprobe.fields import refuse_nan
 from attnprobe.pipeline import as_image
 from attnprobe.view.plots.panels import aspect_of, key_to_maps, panels, show_map
 from attnprobe.view.plots.plot import PAGE, Plot, style
@@ -25,6 +26,7 @@ def word_maps(words: WordMaps, image: ImageLike | None = None, *, width: float =
         image: the picture to lay them over; alone by default.
         width: inches.
     """
+    refuse_nan([words], "word_maps")
     picture = None if image is None else as_image(image)
     plot = Plot(width)
     axes = panels(plot, len(words.words), aspect_of(picture, words.grid))
