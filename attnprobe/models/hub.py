@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -24,18 +23,6 @@ class Source:
     repo: str
     revision: str | None
     local_only: bool
-
-    def fingerprint(self) -> str:
-        """What changes when the model's files do: the commit, or names, sizes and times."""
-        folder = Path(self.repo)
-        if not folder.is_dir():
-            return f"{self.repo}@{self.revision}"
-        files = []
-        for path in sorted(folder.rglob("*")):
-            if path.suffix in (".json", ".safetensors", ".txt", ".model"):
-                status = path.stat()
-                files.append((str(path.relative_to(folder)), status.st_size, status.st_mtime_ns))
-        return hashlib.sha256(repr(files).encode()).hexdigest()
 
 
 def locate(repo: str, revision: str | None = None) -> Source:

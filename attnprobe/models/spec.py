@@ -55,7 +55,7 @@ class ModelSpec:
         assert repo is not None
         source = locate(repo, self.revision)
         pipe = _load_pipeline(source, dtype)
-        return Model(pipe, device, self.preset or repo, source.revision, source.fingerprint())
+        return Model(pipe, device, self.preset or repo, source.revision)
 
 
 def _device(name: str | None) -> Any:
