@@ -87,11 +87,26 @@ def read_text(path: str | Path, largest: int = LARGEST) -> str:
     return read_bytes(path, largest).decode("utf-8")
 
 
-def short_name(name: str) -> str:
-    """A name that a disk takes: one too long is cut, and ends with a hash of the whole."""
-    encoded = os.fsencode(name)
+def printable(text: str | Path) -> str:
+    """A text that can be printed and stored: what moves a terminal's cursor, turns its line round,
+    or is no letter at all (a file name's bytes that are no text) becomes question marks."""
+    return _UNPRINTABLE.sub("?", str(text))
+
+
+_UNPRINTABLE = re.compile("[\x00-\x1f\x7f-\x9f\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
+
+
+def safe_name(name: str) -> str:
+    """A name as any disk and terminal takes it, and itself if it is one.
+
+    Letters that can't be printed or lead into folders become question marks and dashes; of a name
+    too long the end becomes a hash of the whole.
+    """
+    plain = printable(name).replace("/", "-")
+    plain = f"_{plain}" if plain.startswith(".tmp-") or not plain else plain
+    encoded = plain.encode()
     if len(encoded) <= LONGEST_NAME:
-        return name
-    digest = hashlib.sha256(encoded).hexdigest()[:12]
+        return plain
+    digest = hashlib.sha256(name.encode("utf-8", "surrogatepass")).hexdigest()[:12]
     cut = encoded[: LONGEST_NAME - len(digest) - 1].decode("utf-8", "ignore")
     return f"{cut}-{digest}"

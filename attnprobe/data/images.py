@@ -13,6 +13,7 @@ import numpy as np
 from PIL import ExifTags, Image, ImageOps
 
 from attnprobe.errors import ImageError
+from attnprobe.files import printable
 
 #: Formats that are read, with the suffixes a folder is searched for; a file's content decides.
 FORMATS = {
@@ -96,11 +97,6 @@ def naming(path: str | Path) -> Iterator[None]:
         yield
     except Exception as error:  # On broken files Pillow's readers raise errors of every kind.
         raise ImageError(f"{printable(path)}: {_fault(error)}") from error
-
-
-def printable(path: str | Path) -> str:
-    """A path that can be printed and stored: bytes that are no text become question marks."""
-    return str(path).encode("utf-8", "replace").decode()
 
 
 def _fault(error: Exception) -> str:

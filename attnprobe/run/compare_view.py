@@ -8,12 +8,13 @@ import math
 from pathlib import Path
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
-from PIL import Image
 from rich.box import SIMPLE
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from attnprobe.data.images import read_image
+from attnprobe.errors import AttnProbeError
 from attnprobe.files import write_whole
 from attnprobe.run.compare import Comparison, Difference
 from attnprobe.run.display import fixed
@@ -118,9 +119,8 @@ def _table(first: str, others: list[str]) -> Table:
 def _picture(run: RunFolder, image: str) -> str:
     """An overlay as a data address, made small; empty if it isn't there any more."""
     try:
-        with Image.open(run.overlay(image)) as opened:
-            picture = opened.convert("RGB")
-    except OSError:
+        picture = read_image(run.overlay(image))
+    except AttnProbeError:
         return ""
     picture.thumbnail((_WIDEST, _WIDEST))
     file = io.BytesIO()

@@ -10,7 +10,7 @@ from attnprobe.evaluate.leaderboard import Entry
 from attnprobe.evaluate.published import Conditions
 from attnprobe.recipe.reader import read_file
 from attnprobe.recipe.tree import Faults
-from attnprobe.run.folder import ENVIRONMENT, POINTS, RECIPE, SUMMARY, TIMINGS, RunFolder
+from attnprobe.run.folder import POINTS, RECIPE, RunFolder
 from attnprobe.run.results import mean
 
 
@@ -20,26 +20,26 @@ def measured(run: RunFolder) -> Entry:
     Raises:
         RunError: it is still going on, none of its images has a score, or a file can't be read.
     """
-    summary = run.read_json(SUMMARY, {})
+    summary = run.summary()
     scores = summary.get("mean" if summary.get("classes") is None else "pooled", {})
     if scores.get("miou") is None:
         why = "none of its images has a score" if summary else "it has not come to an end"
         raise RunError(f"{run.path}: no row of a leaderboard, for {why}")
     recipe = read_file(run.path / RECIPE, Faults()).plain()
     point = run.path.parent.name == POINTS
-    seconds = mean(list(run.read_json(TIMINGS, {}).values()))
+    seconds = mean(list(run.times().values()))
     return Entry(
-        method=run.path.name.partition("-")[2] if point else summary["recipe"],
+        method=run.path.name.partition("-")[2] if point else summary.get("recipe", ""),
         dataset=_dataset(recipe),
         miou=100 * scores["miou"],
-        acc=100 * scores["acc"],
+        acc=None if scores.get("acc") is None else 100 * scores["acc"],
         conditions=_conditions(recipe, summary.get("protocol", {})),
         source=str(run.path),
         measured=True,
-        model=run.read_json(ENVIRONMENT, {}).get("model", {}).get("model", ""),
-        images=summary["images"],
-        scored=summary["scored"],
-        segments=summary["mean"].get("segments"),
+        model=run.environment().get("model", {}).get("model", ""),
+        images=summary.get("images", 0),
+        scored=summary.get("scored", 0),
+        segments=summary.get("mean", {}).get("segments"),
         seconds=None if seconds is None or math.isnan(seconds) else seconds,
     )
 

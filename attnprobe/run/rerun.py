@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from attnprobe.errors import RunError
-from attnprobe.run.folder import ENVIRONMENT, RunFolder
+from attnprobe.run.folder import RunFolder
 from attnprobe.run.results import Results
 from attnprobe.run.resume import environment_notes
 from attnprobe.view.labels import load_labels
@@ -71,7 +71,7 @@ def repetition(first: RunFolder, second: RunFolder) -> Repetition:
             same.append(image)
         else:
             different[image] = _share(*map(load_labels, files))
-    environments = [run.read_json(ENVIRONMENT, {}) for run in (first, second)]
+    environments = [run.environment() for run in (first, second)]
     return Repetition(
         tuple(same),
         different,

@@ -16,7 +16,7 @@ from markupsafe import Markup
 from attnprobe.errors import AttnProbeError
 from attnprobe.files import write_whole
 from attnprobe.run.display import fixed
-from attnprobe.run.folder import ENVIRONMENT, RECIPE, REPORT
+from attnprobe.run.folder import RECIPE, REPORT
 from attnprobe.run.outcome import Outcome
 from attnprobe.view import report_plot
 from attnprobe.view.explorer import explorer_assets, explorer_html
@@ -108,7 +108,7 @@ def report_html(run: ShownRun) -> str:
         note=SLIDER if run.threshold is not None else "",
         failures=run.results.failed,
         recipe=(run.folder.path / RECIPE).read_text("utf-8"),
-        environment=list(_flat(run.folder.read_json(ENVIRONMENT, {}))),
+        environment=list(_flat(run.folder.environment())),
         style=style,
         scripts=scripts,
         policy=content_policy(style + scripts),
