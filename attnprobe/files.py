@@ -103,7 +103,8 @@ def safe_name(name: str) -> str:
     too long the end becomes a hash of the whole.
     """
     plain = printable(name).replace("/", "-")
-    plain = f"_{plain}" if plain.startswith(".tmp-") or not plain else plain
+    if plain in ("", ".", "..") or plain.startswith(".tmp-"):
+        plain = f"_{plain}"
     encoded = plain.encode()
     if len(encoded) <= LONGEST_NAME:
         return plain
