@@ -180,8 +180,9 @@ class Job:
         try:
             yield stopped
         except KeyboardInterrupt:
-            typer.echo(f"stopped: {stopped.said()} are done and kept in {folder.path}", err=True)
-            typer.echo(f"go on with: {go_on}", err=True)
+            kept = f"stopped: {stopped.said()} are done and kept in {folder.path}"
+            for line in (kept, f"go on with: {go_on}"):
+                typer.echo(printable(line), err=True)
             raise typer.Exit(STOPPED) from None
         except AttnProbeError as error:
             if stopped.results is not None:

@@ -92,6 +92,8 @@ def _load_pipeline(source: Source, dtype: str) -> Any:
             **unneeded,
             **where,
         )
-    except (OSError, ValueError, ImportError, AttributeError, KeyError) as error:
-        reason = str(error).strip().partition("\n")[0]
+    except ModelError:
+        raise
+    except Exception as error:  # broken files raise errors of every kind
+        reason = str(error).strip().partition("\n")[0] or type(error).__name__
         raise ModelError(f"model {source.repo} can't be loaded: {reason}") from error

@@ -77,11 +77,12 @@ class Run:
             self.notes = [*earlier.notes, *changed]
             if changed:
                 folder.write_json(ENVIRONMENT, with_earlier(before, now))
+        if earlier is not None and earlier.outdated:
+            folder.remove_images(earlier.outdated)
+            self.results.write()
         self.results.write_list()
         recipe.save(folder.path / RECIPE)  # the last of these: with it, the run has begun
         folder.make_subfolders()
-        if earlier is not None:
-            folder.remove_images(earlier.outdated)
         self.left = self.results.left
 
     def __iter__(self) -> Generator[Outcome]:

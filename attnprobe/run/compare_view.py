@@ -15,7 +15,7 @@ from rich.text import Text
 
 from attnprobe.data.images import read_image
 from attnprobe.errors import AttnProbeError
-from attnprobe.files import write_whole
+from attnprobe.files import printable, write_whole
 from attnprobe.run.compare import Comparison, Difference
 from attnprobe.run.display import fixed
 from attnprobe.run.folder import RunFolder
@@ -33,13 +33,13 @@ def show_comparison(comparison: Comparison, console: Console) -> None:
     """Print the table of runs and the images in which they differ most."""
     table = _table("run", list(TITLES.values()))
     for cells in score_cells(comparison):
-        table.add_row(*map(Text, cells))
+        table.add_row(*(Text(printable(cell)) for cell in cells))
     console.print(f"{len(comparison.images)} images in common", highlight=False)
     console.print(table)
     if len(comparison.rows) > 1:
         console.print(EXPLAINED, soft_wrap=True, highlight=False)
     for note in comparison.notes:
-        console.print(f"note: {note}", soft_wrap=True, highlight=False, markup=False)
+        console.print(printable(f"note: {note}"), soft_wrap=True, highlight=False, markup=False)
     differing = comparison.differing()
     if differing:
         title = TITLES[comparison.decisive]
@@ -48,7 +48,7 @@ def show_comparison(comparison: Comparison, console: Console) -> None:
         table = _table("image", names)
         for image, values in differing:
             numbers = [fixed(value, DIGITS[comparison.decisive]) for value in values]
-            table.add_row(*map(Text, [image, *numbers]))
+            table.add_row(*(Text(printable(cell)) for cell in (image, *numbers)))
         console.print(table)
 
 

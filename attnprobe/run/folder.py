@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from attnprobe.errors import RunError
-from attnprobe.files import is_temporary, read_text, safe_name, write_whole
+from attnprobe.files import is_temporary, printable, read_text, safe_name, write_whole
 from attnprobe.run.forms import (
     ENVIRONMENT_FORM,
     SUMMARY_FORM,
@@ -186,7 +186,14 @@ class RunFolder:
 
     def has_pictures(self, image: str) -> bool:
         """Whether an image's labels and overlay are there."""
-        return self.labels(image).is_file() and self.overlay(image).is_file()
+        return self._has(LABELS, image) and self._has(OVERLAYS, image)
+
+    def has_maps(self, image: str) -> bool:
+        """Whether an image's pooled maps are there."""
+        return self._has(MAPS, image)
+
+    def _has(self, kind: str, image: str) -> bool:
+        return image == safe_name(image) and self._file(kind, image).is_file()
 
     def _file(self, kind: str, image: str) -> Path:
         """A file of an image.
@@ -195,7 +202,8 @@ class RunFolder:
             RunError: its name isn't one of a file.
         """
         if image != safe_name(image):
-            raise RunError(f"{self.path}: no file can be called as the image {image!r}")
+            said = "leads out of the run's folder" if "/" in image else "is none of a file"
+            raise RunError(f"{self.path}: the image's name {printable(image)} {said}")
         return self.path / kind / f"{image}{_KINDS[kind]}"
 
     def point(self, label: str) -> RunFolder:
@@ -240,7 +248,8 @@ class RunFolder:
             RunError: the folder can't be written, or leads elsewhere.
         """
         self.refuse_links()
-        self._remove(self._file(kind, image) for image in images for kind in _KINDS)
+        ours = [image for image in images if image == safe_name(image)]
+        self._remove(self._file(kind, image) for image in ours for kind in _KINDS)
 
     def _remove(self, paths: Iterable[Path]) -> None:
         try:

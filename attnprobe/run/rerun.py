@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from attnprobe.errors import RunError
+from attnprobe.files import read_bytes
 from attnprobe.run.folder import RunFolder
 from attnprobe.run.results import Results
 from attnprobe.run.resume import environment_notes
@@ -64,7 +65,7 @@ def repetition(first: RunFolder, second: RunFolder) -> Repetition:
     for image in sorted(done[0] & done[1]):
         files = first.labels(image), second.labels(image)
         try:
-            equal = files[0].read_bytes() == files[1].read_bytes()
+            equal = read_bytes(files[0]) == read_bytes(files[1])
         except OSError as error:
             raise RunError(f"{error.filename}: can't be read: {error.strerror}") from None
         if equal:

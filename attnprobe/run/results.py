@@ -100,10 +100,7 @@ class Results:
             found = [Outcome.read(row, seconds=times.get(row["image"], 0.0)) for row in rows]
         except (ValueError, OverflowError, TypeError) as error:
             raise RunError(f"{folder.path}: its counts don't go together: {error}") from None
-        # Of images that were taken off the list a killed run may have left rows.
-        results.take(o for o in found if not images or o.image in results.listed)
-        for image in results.images:
-            folder.labels(image)  # refuses a name that would lead elsewhere
+        results.take(found)
         return results
 
     @property
@@ -181,11 +178,12 @@ class Results:
         Raises:
             AttnProbeError: the folder can't be written; the journal then stays.
         """
-        self.write_list()
+        # Rows go before the list, so that none is left of an image that was taken off it.
         with write_whole(self.folder.path / SCORES) as temporary:
             parquet.write_table(self.table(), temporary)
         self.folder.write_json_lines(FAILURES, [outcome.failure() for outcome in self.failed])
         self.folder.write_json(TIMINGS, {o.image: round(o.seconds, 3) for o in self.outcomes})
+        self.write_list()
         self.folder.write_json(SUMMARY, self.summary())
         self._journal.remove()
 

@@ -14,7 +14,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined, Template
 from markupsafe import Markup
 
 from attnprobe.errors import AttnProbeError
-from attnprobe.files import write_whole
+from attnprobe.files import read_text, write_whole
 from attnprobe.run.display import fixed
 from attnprobe.run.folder import RECIPE, REPORT
 from attnprobe.run.outcome import Outcome
@@ -107,7 +107,7 @@ def report_html(run: ShownRun) -> str:
         explained=_explained(sum(bool(image.explorer) for image in images), len(images)),
         note=SLIDER if run.threshold is not None else "",
         failures=run.results.failed,
-        recipe=(run.folder.path / RECIPE).read_text("utf-8"),
+        recipe=read_text(run.folder.path / RECIPE),
         environment=list(_flat(run.folder.environment())),
         style=style,
         scripts=scripts,
