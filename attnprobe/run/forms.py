@@ -65,6 +65,16 @@ class Pooled(TypedDict, total=False):
     iou: dict[str, Number | None]
 
 
+class Protocol(TypedDict, total=False):
+    """How it was scored."""
+
+    name: Required[StrictStr]
+    match: StrictStr
+    crop: StrictStr | None
+    size: Count | None
+    background: Count | None
+
+
 class Summary(TypedDict, total=False):
     """summary.json."""
 
@@ -73,7 +83,7 @@ class Summary(TypedDict, total=False):
     done: Count
     failed: Count
     scored: Count
-    protocol: dict[str, Any]
+    protocol: Protocol
     classes: list[StrictStr] | None
     mean: dict[str, Number | None]
     pooled: Pooled

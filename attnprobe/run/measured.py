@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import math
-from typing import Any
+from pathlib import Path
+from typing import Any, Required
+
+from pydantic import ConfigDict, TypeAdapter
+from typing_extensions import TypedDict
 
 from attnprobe.errors import RunError
 from attnprobe.evaluate.leaderboard import Entry
@@ -11,6 +15,7 @@ from attnprobe.evaluate.published import Conditions
 from attnprobe.recipe.reader import read_file
 from attnprobe.recipe.tree import Faults
 from attnprobe.run.folder import POINTS, RECIPE, RunFolder
+from attnprobe.run.forms import checked
 from attnprobe.run.results import mean
 
 
@@ -25,7 +30,7 @@ def measured(run: RunFolder) -> Entry:
     if scores.get("miou") is None:
         why = "none of its images has a score" if summary else "it has not come to an end"
         raise RunError(f"{run.path}: no row of a leaderboard, for {why}")
-    recipe = read_file(run.path / RECIPE, Faults()).plain()
+    recipe = _recipe(run.path / RECIPE)
     point = run.path.parent.name == POINTS
     seconds = mean(list(run.times().values()))
     return Entry(
@@ -49,6 +54,30 @@ def _dataset(recipe: dict[str, Any]) -> str:
     images = recipe["images"]
     sources = images if isinstance(images, list) else [images]
     return " + ".join(dict.fromkeys(source["use"] for source in sources))
+
+
+def _recipe(path: Path) -> dict[str, Any]:
+    """A run's recipe, of which only what is needed here is checked: its plug-ins may be gone.
+
+    Raises:
+        RunError: it is of another form.
+    """
+    return checked(_RECIPE, read_file(path, Faults()).plain(), path)
+
+
+class _Source(TypedDict):
+    __pydantic_config__ = ConfigDict(extra="allow")  # type: ignore[misc]
+    use: str
+
+
+class _Saved(TypedDict, total=False):
+    __pydantic_config__ = ConfigDict(extra="allow")  # type: ignore[misc]
+    images: Required[_Source | list[_Source]]
+    evaluate: dict[str, Any]
+    probe: dict[str, Any]
+
+
+_RECIPE = TypeAdapter(_Saved)
 
 
 def _conditions(recipe: dict[str, Any], protocol: dict[str, Any]) -> Conditions:

@@ -42,7 +42,13 @@ def _images(path):
 @contextmanager
 def served(*paths):
     """Serve runs from a thread of this process; the address."""
-    app = make_app([ShownRun.load(path) for path in paths])
+    with serving(make_app([ShownRun.load(path) for path in paths])) as address:
+        yield address
+
+
+@contextmanager
+def serving(app):
+    """Serve an application from a thread of this process; the address."""
     server = uvicorn.Server(config(app))
     thread = threading.Thread(target=server.run, daemon=True)
     thread.start()
