@@ -12,6 +12,7 @@ from typing_extensions import TypedDict
 from attnprobe.errors import RunError
 from attnprobe.evaluate.leaderboard import Entry
 from attnprobe.evaluate.published import Conditions
+from attnprobe.files import printable
 from attnprobe.recipe.reader import read_file
 from attnprobe.recipe.tree import Faults
 from attnprobe.run.folder import POINTS, RECIPE, RunFolder
@@ -34,14 +35,14 @@ def measured(run: RunFolder) -> Entry:
     point = run.path.parent.name == POINTS
     seconds = mean(list(run.times().values()))
     return Entry(
-        method=run.path.name.partition("-")[2] if point else summary.get("recipe", ""),
-        dataset=_dataset(recipe),
+        method=printable(run.path.name.partition("-")[2] if point else summary.get("recipe", "")),
+        dataset=printable(_dataset(recipe)),
         miou=100 * scores["miou"],
         acc=None if scores.get("acc") is None else 100 * scores["acc"],
         conditions=_conditions(recipe, summary.get("protocol", {})),
-        source=str(run.path),
+        source=printable(run.path),
         measured=True,
-        model=run.environment().get("model", {}).get("model", ""),
+        model=printable(run.environment().get("model", {}).get("model", "")),
         images=summary.get("images", 0),
         scored=summary.get("scored", 0),
         segments=summary.get("mean", {}).get("segments"),
