@@ -52,7 +52,7 @@ def field_key(model: Any, probe: Any, aggregate: Any, image: Image, seed: int) -
             _model(model, probe.noise),
         )
         return identity(made_of)
-    except Unkeyable:
+    except (Unkeyable, RecursionError):  # the second from a list that holds itself
         return None
 
 

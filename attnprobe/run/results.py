@@ -63,6 +63,9 @@ class Results:
         recipe: the recipe's name.
         images: all images, or their names where no more is known of them.
         scoring: how they are scored, for what is said of all together.
+
+    Attributes:
+        listed: by name, which file each image was.
     """
 
     def __init__(
