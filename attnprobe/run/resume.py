@@ -71,13 +71,13 @@ def earlier_run(folder: RunFolder, recipe: Recipe, samples: Sequence[Sample]) ->
     listed.sort(key=lambda each: order[each.image])
     results = Results(folder, recipe.name, listed)
     results.take(outcome for outcome in found.outcomes if outcome.image not in outdated)
-    counts = [
-        _count(new, "new"),
-        _count([name for name in gone if name not in renamed], "gone"),
-        _count(renamed, "of another name now"),
-        _count(changed, "changed, to be done anew"),
-    ]
-    said = "; ".join(filter(None, counts))
+    told = {
+        "new": new,
+        "gone": [name for name in gone if name not in renamed],
+        "of another name now": renamed,
+        "changed, to be done anew": changed,
+    }
+    said = "; ".join(_count(names, what) for what, names in told.items() if names)
     notes = [f"the images have changed since: {said}"] if said else []
     return Earlier(results, notes, tuple(outdated))
 
@@ -147,7 +147,5 @@ def _without(data: dict[str, Any], key: str) -> dict[str, Any]:
 
 
 def _count(names: list[str], what: str) -> str:
-    if not names:
-        return ""
     more = f" and {len(names) - LISTED} more" if len(names) > LISTED else ""
     return f"{len(names)} {what} ({', '.join(names[:LISTED])}{more})"
