@@ -94,14 +94,15 @@ class Run:
             AttnProbeError: the folder can't be written any more, or too much has failed.
         """
         try:
-            for name in self.left:
+            for number, name in enumerate(self.left, start=1):
                 sample = self._samples.get(name)
                 outcome = self._carry(sample) if sample else gone(name)
                 if outcome.error is not None and self.results.has_done(name):
                     self.folder.remove_images([name])  # what it found is over
                 self.results.add(outcome)
                 yield outcome
-                self._patience.take(outcome)
+                if number < len(self.left):  # else there is nothing left to stop
+                    self._patience.take(outcome)
         except BaseException:  # Ctrl-C, a full disk, or nobody asks for the next image
             with suppress(AttnProbeError):  # what can't be written now is in the journal
                 self.results.write()

@@ -112,27 +112,21 @@ class Listed:
 
 
 def states(files: Iterable[Path]) -> tuple[FileState, ...]:
-    """The states of an image's files.
-
-    Raises:
-        ImageError: one can't be read.
-    """
-    found = []
-    for path in files:
-        try:
-            found.append(FileState.of(path))
-        except OSError as error:
-            reason = error.strerror or error
-            raise ImageError(f"{printable(path)}: can't be read: {reason}") from error
-    return tuple(found)
+    """The states of an image's files; none if one can't be read, which reading it will tell."""
+    try:
+        return tuple(map(FileState.of, files))
+    except OSError:
+        return ()
 
 
 def refuse_if_changed(files: Sequence[Path], before: Sequence[FileState]) -> None:
     """Refuse an image of which nobody knows whether it was read before or after a change.
 
     Raises:
-        ImageError: a file has changed since.
+        ImageError: a file has changed since, or has come.
     """
+    if len(files) != len(before):
+        raise ImageError(f"{printable(files[0])}: changed while it was read")
     for path, state in zip(files, before, strict=True):
         if not state.holds(path):
             raise ImageError(f"{printable(path)}: changed while it was read")

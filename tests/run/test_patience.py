@@ -77,6 +77,12 @@ def test_a_number_of_failures_may_be_given(run, most):
     assert error.endswith("the last one so: OSError: away")
 
 
+def test_a_run_that_is_at_its_end_has_nothing_to_stop(run):
+    outcomes, error, started = carry(run, scenes(10, ["away"] * 10))
+    assert (len(outcomes), error) == (10, None)
+    assert json.loads((started.folder.path / "summary.json").read_text())["failed"] == 10
+
+
 def test_more_failures_may_be_allowed(run):
     outcomes, error, _ = carry(run, scenes(12, ["away"] * 12), max_failures=100)
     assert (len(outcomes), error) == (12, None)
