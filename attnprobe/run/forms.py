@@ -11,7 +11,7 @@ from typing_extensions import TypedDict
 
 from attnprobe.errors import RunError
 
-Count = Annotated[StrictInt, Ge(0), Le(1 << 62)]
+Count = Annotated[StrictInt, Ge(0), Le(1 << 40)]
 Number = StrictInt | StrictFloat
 Counts = list[Count] | None
 _ANY = ConfigDict(extra="allow")
@@ -21,7 +21,7 @@ class File(TypedDict, total=False):
     """A file's state."""
 
     where: StrictStr
-    size: Count | None
+    size: StrictInt | None
     time: StrictInt | None
     hash: StrictStr | None
 

@@ -11,7 +11,7 @@ from pyarrow import parquet
 
 from attnprobe.errors import AttnProbeError, RunError
 from attnprobe.evaluate import Protocol, Scores, Scoring
-from attnprobe.files import write_whole
+from attnprobe.files import printable, write_whole
 from attnprobe.run.folder import (
     FAILURES,
     IMAGES,
@@ -101,6 +101,7 @@ class Results:
         ]
         try:
             found = [Outcome.read(row, seconds=times.get(row["image"], 0.0)) for row in rows]
+            _refuse_other_classes(results.scoring, found)
         except (ValueError, OverflowError, TypeError) as error:
             raise RunError(f"{folder.path}: its counts don't go together: {error}") from None
         results.take(found)
@@ -248,6 +249,18 @@ def _scoring(folder: RunFolder) -> Scoring:
         return Scoring(protocol, None if classes is None else tuple(classes))
     except (AttnProbeError, TypeError) as error:
         raise RunError(f"{folder.path / SUMMARY}: is of another form: {error}") from None
+
+
+def _refuse_other_classes(scoring: Scoring, outcomes: Iterable[Outcome]) -> None:
+    """Raises ValueError if an image was scored over another number of classes."""
+    if scoring.names is None:
+        return
+    for outcome in outcomes:
+        if outcome.scores is not None and len(outcome.scores.tp) != len(scoring.names):
+            raise ValueError(
+                f"{printable(outcome.image)} has those of {len(outcome.scores.tp)} classes, "
+                f"the summary {len(scoring.names)}"
+            )
 
 
 def _rows(folder: RunFolder) -> list[Any]:
