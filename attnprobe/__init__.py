@@ -6,6 +6,7 @@ segments, and say all of it in one YAML recipe.
 
 from __future__ import annotations
 
+import time
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
@@ -33,6 +34,10 @@ if TYPE_CHECKING:
     from attnprobe.view.widget import explore
 
     __version__: str
+
+#: Seconds since 1970 when the first of the package was imported: a file that is newer may say other
+#: than what runs.
+IMPORTED = time.time()
 
 #: Public name -> the module that has it, imported when the name is first used: torch takes seconds.
 _HOMES = {

@@ -9,10 +9,11 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from attnprobe.cache import FieldCache, field_key
+from attnprobe.cache import FieldCache
 from attnprobe.data.base import Drawing
 from attnprobe.data.images import read_image
 from attnprobe.errors import ComponentError, ImageError
+from attnprobe.field_key import field_key
 from attnprobe.fields import AnyField, Segmentation, refuse_nan
 from attnprobe.models.fit import View
 from attnprobe.models.model import Model
@@ -28,7 +29,8 @@ class Pipeline:
     """A model and the components that turn its attention into segments.
 
     A recipe's ``build()`` makes one; so can anybody, from any callables of the same form. With a
-    cache, an image whose field is kept there doesn't go through the model again.
+    cache, an image whose field is kept there doesn't go through the model again. Only fields of
+    which all is known are kept: see `attnprobe.field_key`.
     """
 
     model: Model

@@ -1,5 +1,8 @@
 import multiprocessing
 import os
+import resource
+import signal
+import subprocess
 import time
 from dataclasses import replace
 
@@ -10,10 +13,9 @@ from PIL import Image
 
 from attnprobe import AttentionField, AttnProbeError, Probe
 from attnprobe.aggregate import Multiscale
-from attnprobe.cache import FieldCache, default_root, field_key
+from attnprobe.cache import ABANDONED, FieldCache, default_root
+from attnprobe.fields import WordMaps
 from attnprobe.group import DiffSeg
-from attnprobe.hooks import Layers
-from attnprobe.models import Model
 from attnprobe.pipeline import Pipeline
 
 
@@ -52,13 +54,64 @@ def test_a_field_is_computed_once(cache):
     assert torch.equal(first.rows, second.rows)
 
 
-@pytest.mark.parametrize("damage", [b"", b"rubbish", None])
-def test_a_broken_file_counts_as_none_and_goes(cache, damage):
+def flipped(content, place):
+    changed = bytearray(content)
+    changed[place] ^= 1
+    return bytes(changed)
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        lambda content: b"",
+        lambda content: b"rubbish",
+        lambda content: content[:-7],
+        lambda content: content + b"x",
+        lambda content: flipped(content, -3),  # a number among the rows, which still sum to 1
+        lambda content: flipped(content, 3),
+        lambda content: content.replace(b"made", b"mode"),
+        lambda content: content.replace(b"AttentionField", b"Segmentation!!"),
+    ],
+)
+def test_a_damaged_file_is_removed_and_computed_anew(cache, damage):
     cache.put("a", a_field(1))
     (path,) = cache.root.iterdir()
-    path.write_bytes(path.read_bytes()[:-7] if damage is None else damage)
+    path.write_bytes(damage(path.read_bytes()))
     assert cache.get("a") is None
     assert list(cache.root.iterdir()) == []
+    assert torch.equal(cache.field("a", lambda: a_field(1)).rows, a_field(1).rows)
+    assert cache.get("a") is not None
+
+
+def test_an_entry_under_another_s_name_is_not_its(cache):
+    cache.put("a", a_field(1))
+    os.rename(cache._path("a"), cache._path("b"))
+    assert cache.get("b") is None
+
+
+@pytest.mark.parametrize("make", [os.mkfifo, os.mkdir])
+def test_what_is_no_file_is_no_entry(cache, make):
+    cache.root.mkdir()
+    make(cache._path("a"))
+    assert torch.equal(cache.field("a", lambda: a_field(1)).rows, a_field(1).rows)
+
+
+def test_all_of_a_field_is_kept(cache):
+    features = torch.rand(6, 6, 5)
+    cache.put("a", replace(a_field(1), features=features))
+    assert torch.equal(cache.get("a").features, features)
+    words = WordMaps(torch.rand(2, 6, 6), ("cat", "sofa"), "made")
+    cache.put("b", words)
+    assert torch.equal(cache.get("b").maps, words.maps)
+    assert (cache.get("b").words, cache.get("b").origin) == (words.words, "made")
+
+
+def test_a_field_of_another_class_is_not_kept(cache):
+    class Mine(AttentionField):
+        pass
+
+    cache.put("a", Mine(a_field(1).rows, (6, 6)))
+    assert cache.entries() == []
 
 
 def test_over_the_limit_the_longest_unused_go(tmp_path):
@@ -86,6 +139,72 @@ def test_a_cache_that_cant_be_written_stops_nobody(tmp_path):
     assert torch.equal(cache.field("a", lambda: a_field(1)).rows, a_field(1).rows)
 
 
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root may mount a file system")
+def test_a_full_disk_stops_nobody_and_nothing_half_written_stays(tmp_path):
+    mount = ["mount", "-t", "tmpfs", "-o", "size=8k", "tmpfs", tmp_path]
+    if subprocess.run(mount, capture_output=True, check=False).returncode:
+        pytest.skip("no file system can be mounted here")
+    try:
+        cache = FieldCache(tmp_path / "cache")
+        large = a_field(1, n=12)
+        assert cache.field("a", lambda: large) is large
+        assert cache.get("a") is None
+        assert list((tmp_path / "cache").iterdir()) == []
+    finally:
+        subprocess.run(["umount", "--lazy", tmp_path], check=True)
+
+
+def test_a_file_that_may_not_grow_stops_nobody(tmp_path):
+    child = os.fork()
+    if not child:
+        signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (500, 500))
+        cache = FieldCache(tmp_path)
+        kept = cache.field("a", lambda: a_field(1))
+        os._exit(0 if torch.equal(kept.rows, a_field(1).rows) else 1)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_what_a_killed_writer_left_goes(tmp_path):
+    cache = FieldCache(tmp_path / "cache")
+    cache.root.mkdir()
+    old, new = (cache.root / f".tmp-{digit * 12}.safetensors" for digit in "ab")
+    for path in (old, new):
+        path.write_bytes(b"half")
+    long_ago = time.time() - ABANDONED - 60
+    os.utime(old, (long_ago, long_ago))
+    assert cache.entries() == []
+    cache.put("a", a_field(1))
+    assert not old.exists()
+    assert new.exists()  # somebody may be at it
+    assert cache.clear() == 1
+    assert not cache.root.exists()
+
+
+def test_clear_removes_what_is_the_cache_s_own_and_nothing_else(tmp_path):
+    cache = FieldCache(tmp_path)
+    cache.put("a", a_field(1))
+    theirs = ["diffusion_pytorch_model.safetensors", "notes.txt", ".tmp-mine.safetensors"]
+    for name in theirs:
+        (tmp_path / name).write_text("precious")
+    (tmp_path / f"{'0' * 64}.safetensors").write_text("an entry of version 0.1")
+    (tmp_path / "linked.field.safetensors").symlink_to(tmp_path / "notes.txt")
+    (tmp_path / "folder.field.safetensors").mkdir()
+    assert cache.clear() == 3
+    left = sorted(path.name for path in tmp_path.iterdir())
+    assert left == sorted([*theirs, "folder.field.safetensors"])
+
+
+def test_the_limit_counts_only_what_is_the_cache_s_own(tmp_path):
+    (tmp_path / "model.safetensors").write_bytes(bytes(10**6))
+    cache = FieldCache(tmp_path, limit=3 * a_field(0).rows.nbytes)
+    for key in "abcdef":
+        cache.put(key, a_field(1))
+    assert 1 <= len(cache.entries()) <= 3
+    assert (tmp_path / "model.safetensors").exists()
+
+
 def work(root, number):
     cache = FieldCache(root, limit=40 * a_field(0).rows.nbytes)
     for i in range(200):
@@ -105,15 +224,14 @@ def test_processes_share_it_while_it_overflows(tmp_path):
     assert not list(tmp_path.glob(".tmp-*"))
 
 
-class Counting:
-    """How often a model's denoiser runs."""
+class Counting(FieldCache):
+    """A cache that counts how often a field was computed for it."""
 
-    def __init__(self, model: Model) -> None:
-        self.passes = 0
-        self.handle = model.denoiser.register_forward_pre_hook(self)
+    computed = 0
 
-    def __call__(self, *args) -> None:
-        self.passes += 1
+    def put(self, key, field):
+        self.computed += 1
+        super().put(key, field)
 
 
 @pytest.fixture
@@ -124,55 +242,16 @@ def pipeline(tiny, cache):
     )
 
 
-def test_segments_are_the_same_and_the_denoiser_runs_once(pipeline):
-    count = Counting(pipeline.model)
+def test_segments_are_the_same_and_the_denoiser_runs_once(pipeline, tmp_path):
     plain = replace(pipeline, cache=None).segment(picture())
+    pipeline = replace(pipeline, cache=Counting(tmp_path))
     first = pipeline.segment(picture())
     other = replace(pipeline, group=DiffSeg(anchors=4, thresholds=(0.01,) * 3))
     second, third = pipeline.segment(picture()), other.segment(picture())
-    count.handle.remove()
-    assert count.passes == 2  # without the cache, and the first time with it
+    assert pipeline.cache.computed == 1
     assert np.array_equal(plain.labels, first.labels)
     assert np.array_equal(plain.labels, second.labels)
     assert third.count != first.count
-
-
-def test_the_key_knows_all_that_makes_a_field(pipeline, tiny):
-    def key(model=tiny, probe=pipeline.probe, aggregate=pipeline.aggregate, image=None, seed=0):
-        return field_key(model, probe, aggregate, image or picture(), seed)
-
-    noisy = Probe(size=64, noise=True)
-    keys = [
-        key(),
-        key(probe=Probe(size=72)),
-        key(probe=Probe(size=64, timesteps=(10,))),
-        key(probe=Probe(size=64, layers=Layers(kind="self", block="up"))),
-        key(aggregate=Multiscale(weights="paper")),
-        key(image=picture(1)),
-        key(image=picture().transpose(Image.Transpose.ROTATE_90)),
-        key(probe=noisy),
-        key(probe=noisy, seed=1),
-    ]
-    assert len(set(keys)) == len(keys)
-    assert key() == key(seed=1)  # nothing is drawn
-    assert key(image=picture().copy()) == keys[0]
-
-
-def test_a_model_made_by_hand_is_not_cached(pipeline, tiny, cache):
-    by_hand = Model(tiny.pipe, tiny.device, "mine")
-    replace(pipeline, model=by_hand).segment(picture())
-    assert cache.entries() == []
-
-
-def test_another_file_of_the_model_is_another_key(tmp_path):
-    from attnprobe.models.hub import Source
-
-    (tmp_path / "unet.safetensors").write_bytes(b"12345678")
-    before = Source(str(tmp_path), None, True).fingerprint()
-    assert Source(str(tmp_path), None, True).fingerprint() == before
-    time.sleep(0.01)
-    (tmp_path / "unet.safetensors").write_bytes(b"12345679")
-    assert Source(str(tmp_path), None, True).fingerprint() != before
 
 
 def test_the_environment_says_where_and_how_much(monkeypatch, tmp_path):

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import sys
-from io import TextIOWrapper
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
+
+from attnprobe.cli.output import forgiving_streams
 
 app = typer.Typer(
     help="Probe the attention of diffusion models: capture, aggregate, group, score.",
@@ -18,11 +19,21 @@ app = typer.Typer(
 
 
 def main(arguments: list[str] | None = None) -> None:
-    """Run the command line; ends with SystemExit: 0, 1 if images failed, 2 if nothing could run."""
-    for stream in (sys.stdout, sys.stderr):
-        if isinstance(stream, TextIOWrapper):
-            stream.reconfigure(errors="replace")  # a terminal that knows no "×" shows a "?"
-    app(args=arguments, prog_name="attnprobe")
+    """Run the command line; ends with SystemExit: 0, 1 if images failed, 2 if nothing could run.
+
+    So it does, with a sentence, if what it prints can't be written.
+    """
+    status: Any = 0
+    with forgiving_streams() as faults:
+        try:
+            app(args=arguments, prog_name="attnprobe")
+        except SystemExit as end:
+            status = end.code
+        sys.stdout.flush()
+        if faults:
+            print(f"error: standard output can't be written: {faults[0].strerror}", file=sys.stderr)
+            status = 2
+    raise SystemExit(status)
 
 
 def _print_version(wanted: bool) -> None:

@@ -10,6 +10,7 @@ import typer
 from attnprobe.cli.app import app
 from attnprobe.cli.terminal import Debug, print_columns, tell, told
 from attnprobe.errors import AttnProbeError
+from attnprobe.files import printable
 
 if TYPE_CHECKING:
     from attnprobe.data.inventory import Inventory
@@ -56,7 +57,7 @@ def check(
             path = save or Path(f"{name}-samples.png")
             shown, faults = save_sheet(samples, getattr(source, "classes", None), path)
             if shown:
-                print(f"samples: {path} shows {', '.join(shown)}")
+                print(printable(f"samples: {path} shows {', '.join(shown)}"))
         for fault in faults:
             tell(fault, debug)
     raise typer.Exit(1 if inventory.lacks or faults else 0)
@@ -69,7 +70,7 @@ def _show(name: str, inventory: Inventory) -> None:
     if inventory.lacks:
         print("missing:")
         for lack in inventory.lacks:
-            print(f"  {lack.said()}")
+            print(printable(f"  {lack.said()}"))
     else:
         print("nothing is missing")
 

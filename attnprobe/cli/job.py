@@ -12,6 +12,7 @@ import typer
 
 from attnprobe.cli.terminal import STOPPED, quieten
 from attnprobe.errors import AttnProbeError
+from attnprobe.files import printable
 
 if TYPE_CHECKING:
     from attnprobe.data.base import Sample
@@ -34,6 +35,7 @@ class Job:
         cached: whether fields are kept in the cache and taken from it.
         quiet: print only the folder.
         debug: show tracebacks and libraries' messages.
+        max_failures: failures after which a run stops; by default ten of one kind from its start.
     """
 
     typed: tuple[str, ...]
@@ -41,6 +43,7 @@ class Job:
     cached: bool = True
     quiet: bool = False
     debug: bool = False
+    max_failures: int | None = None
 
     def carry(self, points: Sequence[Point], folder: RunFolder) -> bool:
         """Carry a recipe, or each point of a sweep, over its images; whether any image failed.
@@ -61,6 +64,7 @@ class Job:
 
         earlier = self._earlier(folder, recipe, samples)
         if earlier and earlier.results.complete:
+            self._note(earlier.notes)
             if not (folder.path / REPORT).exists():  # killed between the scores and it
                 write_report(folder.path)
             self._say(f"complete: all {len(samples)} images are done in {folder.path}", folder)
@@ -154,10 +158,10 @@ class Job:
 
         errors = _errors(self.quiet)
         # A sweep is looked at as a whole, and its points would keep the same maps again and again.
-        run = Run(recipe, samples, pipeline, folder, earlier, shown=not title)
+        shown, most = not title, self.max_failures
+        run = Run(recipe, samples, pipeline, folder, earlier, shown=shown, max_failures=most)
         stopped.results = run.results
-        for note in run.notes:
-            errors.print(f"note: {note}", markup=False, highlight=False, soft_wrap=True)
+        self._note(run.notes)
         with progress(errors, visible=not self.quiet) as bar, closing(iter(run)) as outcomes:
             total = len(run.results.images)
             done = total - len(run.left)
@@ -176,14 +180,20 @@ class Job:
         try:
             yield stopped
         except KeyboardInterrupt:
-            typer.echo(f"stopped: {stopped.said()} are done and kept in {folder.path}", err=True)
-            typer.echo(f"go on with: {go_on}", err=True)
+            kept = f"stopped: {stopped.said()} are done and kept in {folder.path}"
+            for line in (kept, f"go on with: {go_on}"):
+                typer.echo(printable(line), err=True)
             raise typer.Exit(STOPPED) from None
         except AttnProbeError as error:
             if stopped.results is not None:
                 kept = f"{stopped.said()} are done and kept; go on with: {go_on}"
                 raise type(error)(f"{error}\n{kept}") from error
             raise
+
+    def _note(self, notes: Sequence[str]) -> None:
+        for note in notes:
+            line = printable(f"note: {note}")
+            _errors(self.quiet).print(line, markup=False, highlight=False, soft_wrap=True)
 
     def _say(self, sentence: str, folder: RunFolder) -> None:
         print(folder.path if self.quiet else sentence)

@@ -49,12 +49,14 @@ def rerun(
         from attnprobe.recipe.sweep import load_points
         from attnprobe.run.folder import RECIPE, RunFolder
         from attnprobe.run.rerun import repetition
+        from attnprobe.run.results import Results
         from attnprobe.run.sweep import runs_of
 
         first = RunFolder(run)
         if [each.path for each in runs_of(first)] != [run]:
             raise RunError(f"{run}: holds a sweep; rerun one of the folders in {run / 'points'}")
         points = load_points(run / RECIPE)
+        Results.load(first)  # what can't be compared in the end is told at the start
         second = RunFolder.choose(points[0].recipe.name, output)
         if second.path.resolve() == run.resolve():
             raise RunError(f"{run}: a run can't be repeated into its own folder")

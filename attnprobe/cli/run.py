@@ -49,11 +49,22 @@ def run(
     no_cache: Annotated[
         bool, typer.Option("--no-cache", help="Compute every field anew, and keep none.")
     ] = False,
+    fail_fast: Annotated[
+        bool, typer.Option("--fail-fast", help="Stop at the first image that fails.")
+    ] = False,
+    max_failures: Annotated[
+        int | None,
+        typer.Option(metavar="N", min=1, help="Stop after N failures, of whatever kind."),
+    ] = None,
     quiet: Annotated[bool, typer.Option("--quiet", help="Print only the run's folder.")] = False,
     debug: Debug = False,
 ) -> None:
     """Carry a recipe, or each point of its sweep, over its images, or yours."""
     with told(debug):
+        if fail_fast and max_failures not in (None, 1):
+            raise AttnProbeError(
+                f"--fail-fast is --max-failures 1; give one of them. Got {max_failures} too."
+            )
         from attnprobe.recipe.sweep import load_points
 
         said = _said(images=images, model=model, device=device, dtype=dtype)
@@ -77,7 +88,9 @@ def run(
         name = points[0].recipe.name
         newest = resume and output is None
         folder = RunFolder.latest(name) if newest else RunFolder.choose(name, output)
-        failed = Job(tuple(typed), resume, not no_cache, quiet, debug).carry(points, folder)
+        most = 1 if fail_fast else max_failures
+        job = Job(tuple(typed), resume, not no_cache, quiet, debug, most)
+        failed = job.carry(points, folder)
     raise typer.Exit(1 if failed else 0)
 
 

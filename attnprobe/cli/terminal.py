@@ -13,6 +13,7 @@ from typing import Annotated
 import typer
 
 from attnprobe.errors import AttnProbeError
+from attnprobe.files import printable
 
 STOPPED = 130
 """Exit status after Ctrl-C, as shells have it."""
@@ -31,7 +32,7 @@ def told(debug: bool) -> Iterator[None]:
     except KeyboardInterrupt:
         print("stopped", file=sys.stderr)
         raise typer.Exit(STOPPED) from None
-    except (typer.Exit, BrokenPipeError):
+    except typer.Exit:
         raise
     except Exception as error:
         what = f"unexpected {type(error).__name__}: {error}; --debug shows the traceback"
@@ -42,7 +43,7 @@ def told(debug: bool) -> Iterator[None]:
 def tell(error: AttnProbeError, debug: bool) -> None:
     """Print an error's lines to standard error."""
     for line in str(error).splitlines():
-        typer.echo(f"{typer.style('error:', fg='red')} {line}", err=True)
+        typer.echo(f"{typer.style('error:', fg='red')} {printable(line)}", err=True)
     if debug:
         traceback.print_exception(error)
 
@@ -56,7 +57,7 @@ def print_columns(rows: list[list[str]]) -> None:
 
     table = Table(box=None, pad_edge=False, show_header=False)
     for name, *rest in rows:
-        table.add_row(Text(f"  {name}"), *map(Text, rest))
+        table.add_row(*(Text(printable(cell)) for cell in (f"  {name}", *rest)))
     console().print(table)
 
 

@@ -86,6 +86,8 @@ class Sample:
         read: the picture, in mode RGB, or a drawing to be made; raises ImageError.
         truth: the true labels at the picture's size, integers (H, W) with −1 for void, or None.
         where: path or description, for messages.
+        files: the picture's and, where there is one, the label file, by which a run knows the
+            image again; none of an image that is in no file of its own.
 
     `read` and `truth` should be picklable (a `functools.partial`, no lambda), so that a run may
     hand samples to other processes.
@@ -95,6 +97,7 @@ class Sample:
     read: Callable[[], Image | Drawing]
     truth: Callable[[], np.ndarray | None]
     where: str
+    files: tuple[Path, ...] = ()
 
 
 class Source(Protocol):

@@ -96,9 +96,11 @@ class Benchmark:
         samples = []
         for name in chosen(names, self.start, self.count, pictures):
             picture = pictures / f"{name}{parts.pictures.end}"
-            truth = partial(read_truth, picture, labels / f"{name}{parts.labels.end}", labels_of)
+            label = labels / f"{name}{parts.labels.end}"
+            truth = partial(read_truth, picture, label, labels_of)
             read = partial(read_image, picture)
-            samples.append(Sample(name.rpartition("/")[2], read, truth, printable(picture)))
+            own = name.rpartition("/")[2]
+            samples.append(Sample(own, read, truth, printable(picture), (picture, label)))
         return samples
 
     def inventory(self) -> Inventory:

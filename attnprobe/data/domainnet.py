@@ -66,7 +66,8 @@ class DomainNet:
                 path = folder / name
                 unique = "--".join([style, *os.path.splitext(name)[0].split("/")])
                 read = partial(read_image, path)
-                samples.append(Sample(printable(unique), read, no_truth, printable(path)))
+                where = printable(path)
+                samples.append(Sample(printable(unique), read, no_truth, where, (path,)))
         return samples
 
     def inventory(self) -> Inventory:

@@ -62,8 +62,8 @@ class Folder:
         files = self._files()
         names = _names(list(files), tuple(files.values()))
         return [
-            Sample(name, partial(read_image, file), truth, printable(file))
-            for name, file, truth in zip(names, files, self._truths(files), strict=True)
+            Sample(name, partial(read_image, file), truth, printable(file), (file, *labels))
+            for name, file, (truth, labels) in zip(names, files, self._truths(files), strict=True)
         ]
 
     def inventory(self) -> Inventory:
@@ -100,14 +100,18 @@ class Folder:
             raise ImageError(f"{printable(folder)}: no such folder, where the labels should be")
         return folder
 
-    def _truths(self, files: dict[Path, Path]) -> list[Callable[[], np.ndarray | None]]:
+    def _truths(
+        self, files: dict[Path, Path]
+    ) -> list[tuple[Callable[[], np.ndarray | None], tuple[Path, ...]]]:
+        """Each image's truth, and the file it is read from."""
         if self.labels is None:
-            return [no_truth] * len(files)
+            return [(no_truth, ())] * len(files)
         folder = self._label_folder()
         labels_of = plain_labels(None if self.names is None else len(self.names))
+        labels = [folder / f"{_label_name(file, base)}.png" for file, base in files.items()]
         return [
-            partial(read_truth, file, folder / f"{_label_name(file, base)}.png", labels_of)
-            for file, base in files.items()
+            (partial(read_truth, file, label, labels_of), (label,))
+            for file, label in zip(files, labels, strict=True)
         ]
 
 

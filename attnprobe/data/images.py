@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import stat
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -13,6 +12,7 @@ import numpy as np
 from PIL import ExifTags, Image, ImageOps
 
 from attnprobe.errors import ImageError
+from attnprobe.files import printable, regular
 
 #: Formats that are read, with the suffixes a folder is searched for; a file's content decides.
 FORMATS = {
@@ -61,7 +61,7 @@ def picture_size(path: str | Path) -> tuple[int, int]:
     """
     with naming(path), warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        with Image.open(path, formats=tuple(FORMATS)) as image:
+        with Image.open(regular(path), formats=tuple(FORMATS)) as image:
             turned = False
             if "exif" in image.info:
                 with suppress(Exception):
@@ -76,11 +76,9 @@ def opened(path: str | Path) -> Iterator[Image.Image]:
     So is a fault in the block, whose ImageErrors need not name the path.
     """
     with naming(path):
-        mode = Path(path).stat().st_mode
-        if stat.S_ISDIR(mode):
+        if Path(path).is_dir():
             raise ImageError("a folder, where a picture is wanted")
-        if not stat.S_ISREG(mode):  # Reading a pipe or a device might never end.
-            raise ImageError("not a regular file")
+        regular(path)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             with Image.open(path, formats=tuple(FORMATS)) as image:
@@ -96,11 +94,6 @@ def naming(path: str | Path) -> Iterator[None]:
         yield
     except Exception as error:  # On broken files Pillow's readers raise errors of every kind.
         raise ImageError(f"{printable(path)}: {_fault(error)}") from error
-
-
-def printable(path: str | Path) -> str:
-    """A path that can be printed and stored: bytes that are no text become question marks."""
-    return str(path).encode("utf-8", "replace").decode()
 
 
 def _fault(error: Exception) -> str:

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 from PIL import Image
 
-from attnprobe.data.images import naming, opened, picture_size, printable
+from attnprobe.data.images import MAX_PIXELS, naming, opened, picture_size, printable
 from attnprobe.errors import ImageError
+from attnprobe.files import read_text, regular
 
 
 def read_truth(
@@ -57,13 +59,16 @@ def check_size(labels: np.ndarray, size: tuple[int, int]) -> None:
 
 def _label_map(path: Path) -> np.ndarray:
     """The matrix `LabelMap` of a MATLAB file, int32."""
-    from scipy.io import loadmat
+    from scipy.io import loadmat, whosmat
 
-    with naming(path), open(path, "rb") as file:
-        content = loadmat(file)
-        if "LabelMap" not in content:
+    with naming(path), open(regular(path), "rb") as file:
+        shapes = {name: shape for name, shape, _ in whosmat(file)}
+        if "LabelMap" not in shapes:
             raise ImageError("a MATLAB file without a LabelMap")
-        return content["LabelMap"].astype(np.int32)
+        if math.prod(shapes["LabelMap"]) > MAX_PIXELS:  # a small file can unpack to it
+            raise ImageError(f"a LabelMap of {shapes['LabelMap']} is too large")
+        file.seek(0)
+        return loadmat(file, variable_names=["LabelMap"])["LabelMap"].astype(np.int32)
 
 
 def name_list(path: Path) -> list[str]:
@@ -73,7 +78,7 @@ def name_list(path: Path) -> list[str]:
         ImageError: it can't be read, isn't text, or lists nothing.
     """
     try:
-        words = [line.split()[:1] for line in path.read_text(encoding="utf-8").splitlines()]
+        words = [line.split()[:1] for line in read_text(path).splitlines()]
     except (OSError, UnicodeDecodeError) as error:
         reason = getattr(error, "strerror", None) or "it is no text"
         raise ImageError(f"{printable(path)}: can't be read: {reason}") from error

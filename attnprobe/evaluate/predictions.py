@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from attnprobe.arrays import read_array
+from attnprobe.data.images import MAX_PIXELS
 from attnprobe.errors import AttnProbeError, ImageError
 from attnprobe.evaluate.evaluation import Evaluation, ImageScores
 from attnprobe.evaluate.protocol import Protocol
@@ -72,7 +74,7 @@ def read_prediction(path: Path) -> np.ndarray:
 
     if path.suffix == ".npy":
         try:
-            labels = np.load(path, allow_pickle=False)
+            labels = read_array(path, 8 * MAX_PIXELS)
         except (OSError, ValueError, EOFError) as error:
             raise ImageError(f"{path}: can't be read: {error}") from None
         if labels.ndim != 2 or labels.size == 0 or not np.issubdtype(labels.dtype, np.integer):

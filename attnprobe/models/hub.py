@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import hashlib
+import os
 from dataclasses import dataclass
 from pathlib import Path
 
 from attnprobe.errors import ModelError
+from attnprobe.files import regular
 
 NO_NETWORK_NEEDED = "--model tiny needs no network"
 
@@ -25,18 +26,6 @@ class Source:
     revision: str | None
     local_only: bool
 
-    def fingerprint(self) -> str:
-        """What changes when the model's files do: the commit, or names, sizes and times."""
-        folder = Path(self.repo)
-        if not folder.is_dir():
-            return f"{self.repo}@{self.revision}"
-        files = []
-        for path in sorted(folder.rglob("*")):
-            if path.suffix in (".json", ".safetensors", ".txt", ".model"):
-                status = path.stat()
-                files.append((str(path.relative_to(folder)), status.st_size, status.st_mtime_ns))
-        return hashlib.sha256(repr(files).encode()).hexdigest()
-
 
 def locate(repo: str, revision: str | None = None) -> Source:
     """Find a diffusers pipeline.
@@ -44,8 +33,8 @@ def locate(repo: str, revision: str | None = None) -> Source:
     Raises:
         ModelError: no such folder or hub name, not a pipeline, no safetensors, or no network.
     """
-    folder = Path(repo).expanduser()
-    if folder.exists() or repo.startswith((".", "/", "~")):
+    folder = Path(os.path.expanduser(repo))
+    if os.path.exists(folder) or repo.startswith((".", "/", "~")):
         return _locate_folder(repo, folder, revision)
     return _locate_on_hub(repo, revision)
 
@@ -59,7 +48,21 @@ def _locate_folder(repo: str, folder: Path, revision: str | None) -> Source:
         )
     if revision is not None:
         raise ModelError(f"model {repo}: a local folder has no revision. Got {revision!r}.")
+    _refuse_pipes(repo, folder)
     return Source(str(folder), None, local_only=True)
+
+
+def _refuse_pipes(repo: str, folder: Path) -> None:
+    """Refuse a folder in which a file is none, for reading it might never end."""
+    try:
+        for place in (folder, *filter(Path.is_dir, folder.iterdir())):
+            for path in place.iterdir():
+                if path.exists() and not path.is_dir():
+                    regular(path)
+    except OSError as error:
+        raise ModelError(
+            f"model {repo}: {error.filename} can't be read: {error.strerror}"
+        ) from None
 
 
 def _locate_on_hub(repo: str, revision: str | None) -> Source:

@@ -21,8 +21,6 @@ class Model:
         device: where it works.
         name: preset, folder or hub name.
         revision: commit on the hub, or None.
-        fingerprint: of its files, so that what it shows may be kept; None if nobody vouches that
-            the pipeline is as its files say.
 
     Raises:
         ModelError: the pipeline has no VAE or no UNet.
@@ -34,7 +32,6 @@ class Model:
         device: torch.device,
         name: str,
         revision: str | None = None,
-        fingerprint: str | None = None,
     ) -> None:
         for part in ("vae", "unet"):
             if getattr(pipe, part, None) is None:
@@ -43,7 +40,6 @@ class Model:
                     "images are probed through pipelines with a VAE and a UNet"
                 )
         self.pipe, self.device, self.name, self.revision = pipe, device, name, revision
-        self.fingerprint = fingerprint
         pipe.set_progress_bar_config(disable=True)
         pipe.to(device)
         if pipe.vae.dtype == torch.float16 and pipe.vae.config.get("force_upcast", False):

@@ -7,8 +7,12 @@ from pathlib import Path
 from typing import Any
 
 from attnprobe.errors import ModelError
+from attnprobe.files import read_text
 from attnprobe.models.hub import locate
 from attnprobe.models.presets import PRESETS
+
+LARGEST_CONFIG = 1 << 24
+"""Bytes of a config."""
 
 PARTS = ("unet", "transformer")
 """What the denoiser is called in a pipeline."""
@@ -34,8 +38,9 @@ def skeleton(model: str) -> Any:
     try:
         with torch.device("meta"):
             return cls.from_config(config).eval()
-    except (TypeError, ValueError, KeyError) as error:
-        raise ModelError(f"model {model}: its config doesn't make a {name}: {error}") from None
+    except Exception as error:  # a config of another form has faults of every kind
+        reason = " ".join(str(error).split()) or type(error).__name__
+        raise ModelError(f"model {model}: its config doesn't make a {name}: {reason}") from None
 
 
 def example_inputs(denoiser: Any) -> dict[str, Any] | None:
@@ -86,8 +91,8 @@ def _config(model: str) -> dict[str, Any]:
 
 def _read(path: Path) -> dict[str, Any]:
     try:
-        config = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+        config = json.loads(read_text(path, LARGEST_CONFIG))
+    except (OSError, ValueError, RecursionError) as error:
         raise ModelError(f"{path} can't be read as a config: {error}") from None
     if not isinstance(config, dict):
         raise ModelError(f"{path} is no config: a mapping is needed")

@@ -55,7 +55,15 @@ class ModelSpec:
         assert repo is not None
         source = locate(repo, self.revision)
         pipe = _load_pipeline(source, dtype)
-        return Model(pipe, device, self.preset or repo, source.revision, source.fingerprint())
+        try:
+            model = Model(pipe, device, self.preset or repo, source.revision)
+            _ = model.size, model.multiple  # a config of another form fails here, not at an image
+        except ModelError:
+            raise
+        except Exception as error:
+            reason = " ".join(str(error).split()) or type(error).__name__
+            raise ModelError(f"model {repo}: its configs don't go together: {reason}") from error
+        return model
 
 
 def _device(name: str | None) -> Any:
@@ -92,6 +100,8 @@ def _load_pipeline(source: Source, dtype: str) -> Any:
             **unneeded,
             **where,
         )
-    except (OSError, ValueError, ImportError, AttributeError, KeyError) as error:
-        reason = str(error).strip().partition("\n")[0]
+    except ModelError:
+        raise
+    except Exception as error:  # broken files raise errors of every kind
+        reason = str(error).strip().partition("\n")[0] or type(error).__name__
         raise ModelError(f"model {source.repo} can't be loaded: {reason}") from error

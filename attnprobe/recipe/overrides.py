@@ -30,7 +30,7 @@ class Override:
         Raises:
             RecipeError: it is not of that form.
         """
-        said = f"--set {assignment}"
+        said = f"--set {_shortened(assignment)}"
         path, equals, text = assignment.partition("=")
         keys = tuple(path.strip().split("."))
         if not equals or not all(keys) or any(":" in key for key in keys):
@@ -50,3 +50,12 @@ class Override:
         """
         change = read_text(self.text, lambda line, column: self.said, faults)
         return put(recipe, self.path, change)
+
+
+def _shortened(text: str) -> str:
+    """A text as a message shows it."""
+    return text if len(text) <= _SHOWN else f"{text[:_SHOWN]}…"
+
+
+_SHOWN = 200
+"""Letters of a change that are shown."""

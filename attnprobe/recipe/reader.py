@@ -27,6 +27,9 @@ MOST_VALUES = 10_000
 DEEPEST = 32
 """Levels of a recipe."""
 
+LONGEST_NUMBER = 1024
+"""Bits of a whole number; Python itself prints no longer ones than some 14,000."""
+
 _TAG = "tag:yaml.org,2002:"
 
 Place = Callable[[int, int], str]
@@ -196,6 +199,8 @@ class _Builder:
             return text, None
         try:
             data = construct(node)
+            if isinstance(data, int) and data.bit_length() > LONGEST_NUMBER:
+                raise ValueError("nobody could print it")
         except (ValueError, IndexError, KeyError):
             kind = tag.removeprefix(_TAG)
             self._faults.add(self._at(node), path, f"{text[:40]!r} can't be read as {kind}")

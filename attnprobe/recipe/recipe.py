@@ -14,7 +14,7 @@ from pydantic import AfterValidator, Field
 from attnprobe import registry
 from attnprobe.errors import RecipeError
 from attnprobe.evaluate.protocol import PROTOCOLS, Match, Protocol, ProtocolName
-from attnprobe.files import write_whole
+from attnprobe.files import printable, safe_name, write_whole
 from attnprobe.models import ModelSpec
 from attnprobe.probe import Probe
 from attnprobe.recipe.reader import to_yaml
@@ -145,7 +145,9 @@ class Recipe:
         )
 
     def samples(self) -> list[Sample]:
-        """List the images of all sources, in order; a name taken already gets a number.
+        """List the images of all sources, in order.
+
+        A name taken already gets a number; one that no disk takes is changed: see `safe_name`.
 
         Raises:
             ImageError: a source has no images.
@@ -153,11 +155,12 @@ class Recipe:
         taken: set[str] = set()
         samples = []
         for sample in (sample for source in self.sources for sample in source()):
-            name, number = sample.name, 2
+            wanted = safe_name(sample.name)
+            name, number = wanted, 2
             while name in taken:
-                name, number = f"{sample.name}-{number}", number + 1
+                name, number = f"{wanted}-{number}", number + 1
             taken.add(name)
-            samples.append(replace(sample, name=name))
+            samples.append(replace(sample, name=name, where=printable(sample.where)))
         return samples
 
     def resolved(self) -> dict[str, Any]:

@@ -9,8 +9,10 @@ from typing import TYPE_CHECKING
 from attnprobe.errors import AttnProbeError, RecipeError
 from attnprobe.evaluate import Scoring, common_classes
 from attnprobe.run.environment import environment
-from attnprobe.run.folder import ENVIRONMENT, IMAGES, RECIPE, RunFolder
+from attnprobe.run.folder import ENVIRONMENT, RECIPE, RunFolder
+from attnprobe.run.listing import Listed
 from attnprobe.run.outcome import Outcome, carry_image
+from attnprobe.run.patience import Patience
 from attnprobe.run.results import Results
 from attnprobe.run.resume import Earlier, environment_notes, with_earlier
 
@@ -30,6 +32,7 @@ class Run:
         folder: where everything goes, held locked by the caller.
         earlier: the run to go on with; without one, what the folder holds is replaced.
         shown: whether maps are kept and a report is written, to look at the run by itself.
+        max_failures: failures after which it stops; by default ten of one kind from the start on.
 
     Attributes:
         results: what has been found.
@@ -48,27 +51,36 @@ class Run:
         folder: RunFolder,
         earlier: Earlier | None = None,
         shown: bool = True,
+        max_failures: int | None = None,
     ) -> None:
         self.pipeline = pipeline
         self.folder = folder
         self.shown = shown
         self._samples = {sample.name: sample for sample in samples}
+        self._patience = Patience(max_failures, getattr(pipeline.model, "device", None))
         scoring = scoring_of(recipe)
         now = environment(recipe.seed, pipeline.model.describe())
+        folder.refuse_links()
         if earlier is None:
-            self.results = Results(folder, recipe.name, self._samples, scoring)
+            listed = [Listed(sample.name, sample.where) for sample in samples]
+            self.results = Results(folder, recipe.name, listed, scoring)
             self.notes: list[str] = []
+            replaced = Results.load(folder).done
             folder.clear()
+            folder.remove_images(outcome.image for outcome in replaced)
             folder.write_json(ENVIRONMENT, now)
         else:
             self.results = earlier.results
             self.results.scoring = scoring
-            before = folder.read_json(ENVIRONMENT, {})
+            before = folder.environment()
             changed = environment_notes(before, now)
             self.notes = [*earlier.notes, *changed]
             if changed:
                 folder.write_json(ENVIRONMENT, with_earlier(before, now))
-        folder.write_json(IMAGES, self.results.images)
+        if earlier is not None and earlier.outdated:
+            folder.remove_images(earlier.outdated)
+            self.results.write()
+        self.results.write_list()
         recipe.save(folder.path / RECIPE)  # the last of these: with it, the run has begun
         folder.make_subfolders()
         self.left = self.results.left
@@ -79,14 +91,18 @@ class Run:
         However it ends, the run's files are written as far as they can be.
 
         Raises:
-            AttnProbeError: the folder can't be written any more.
+            AttnProbeError: the folder can't be written any more, or too much has failed.
         """
         try:
-            for name in self.left:
+            for number, name in enumerate(self.left, start=1):
                 sample = self._samples.get(name)
                 outcome = self._carry(sample) if sample else gone(name)
+                if outcome.error is not None and self.results.has_done(name):
+                    self.folder.remove_images([name])  # what it found is over
                 self.results.add(outcome)
                 yield outcome
+                if number < len(self.left):  # else there is nothing left to stop
+                    self._patience.take(outcome)
         except BaseException:  # Ctrl-C, a full disk, or nobody asks for the next image
             with suppress(AttnProbeError):  # what can't be written now is in the journal
                 self.results.write()

@@ -8,13 +8,14 @@ import math
 from pathlib import Path
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
-from PIL import Image
 from rich.box import SIMPLE
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from attnprobe.files import write_whole
+from attnprobe.data.images import read_image
+from attnprobe.errors import AttnProbeError
+from attnprobe.files import printable, write_whole
 from attnprobe.run.compare import Comparison, Difference
 from attnprobe.run.display import fixed
 from attnprobe.run.folder import RunFolder
@@ -32,13 +33,13 @@ def show_comparison(comparison: Comparison, console: Console) -> None:
     """Print the table of runs and the images in which they differ most."""
     table = _table("run", list(TITLES.values()))
     for cells in score_cells(comparison):
-        table.add_row(*map(Text, cells))
+        table.add_row(*(Text(printable(cell)) for cell in cells))
     console.print(f"{len(comparison.images)} images in common", highlight=False)
     console.print(table)
     if len(comparison.rows) > 1:
         console.print(EXPLAINED, soft_wrap=True, highlight=False)
     for note in comparison.notes:
-        console.print(f"note: {note}", soft_wrap=True, highlight=False, markup=False)
+        console.print(printable(f"note: {note}"), soft_wrap=True, highlight=False, markup=False)
     differing = comparison.differing()
     if differing:
         title = TITLES[comparison.decisive]
@@ -47,7 +48,7 @@ def show_comparison(comparison: Comparison, console: Console) -> None:
         table = _table("image", names)
         for image, values in differing:
             numbers = [fixed(value, DIGITS[comparison.decisive]) for value in values]
-            table.add_row(*map(Text, [image, *numbers]))
+            table.add_row(*(Text(printable(cell)) for cell in (image, *numbers)))
         console.print(table)
 
 
@@ -118,9 +119,8 @@ def _table(first: str, others: list[str]) -> Table:
 def _picture(run: RunFolder, image: str) -> str:
     """An overlay as a data address, made small; empty if it isn't there any more."""
     try:
-        with Image.open(run.overlay(image)) as opened:
-            picture = opened.convert("RGB")
-    except OSError:
+        picture = read_image(run.overlay(image))
+    except AttnProbeError:
         return ""
     picture.thumbnail((_WIDEST, _WIDEST))
     file = io.BytesIO()

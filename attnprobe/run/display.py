@@ -21,7 +21,8 @@ from rich.progress import (
 from rich.table import Table
 from rich.text import Text
 
-from attnprobe.run.folder import FAILURES, REPORT, SCORES, SWEEP
+from attnprobe.files import printable
+from attnprobe.run.folder import FAILURES, LABELS, OVERLAYS, REPORT, SCORES, SWEEP
 from attnprobe.run.outcome import Outcome, number
 from attnprobe.run.results import Results, mean
 
@@ -75,13 +76,13 @@ def show(results: Results, console: Console) -> None:
             say(console, pooled)
         console.print()
     _list(console, _cuts(done))
-    _list(console, [f"[red]failed[/]  {escape(_failure(o))}" for o in results.failed], FAILURES)
-    say(console, f"run folder  {escape(str(folder.path))}")
+    _list(console, [f"[red]failed[/]  {plain(_failure(o))}" for o in results.failed], FAILURES)
+    say(console, f"run folder  {plain(folder.path)}")
     if done:
-        say(console, f"labels      {escape(str(folder.labels('*').parent))}")
-        say(console, f"overlays    {escape(str(folder.overlay('*').parent))}")
+        say(console, f"labels      {plain(folder.path / LABELS)}")
+        say(console, f"overlays    {plain(folder.path / OVERLAYS)}")
     if (report := folder.path / REPORT).exists():
-        say(console, f"report      {escape(str(report))}")
+        say(console, f"report      {plain(report)}")
 
 
 def show_sweep(sweep: Sweep, console: Console) -> None:
@@ -97,13 +98,13 @@ def show_sweep(sweep: Sweep, console: Console) -> None:
         title = {"acc": "ACC", "miou": "mIoU"}.get(name, name)
         table.add_column(title, justify="right", no_wrap=True)
     for row in rows[:SHOWN]:
-        table.add_row(escape(row["label"]), *(fixed(row[name], d) for name, d in columns))
+        table.add_row(plain(row["label"]), *(fixed(row[name], d) for name, d in columns))
     console.print(table)
     if len(rows) > SHOWN:
         order = "best" if scored else "first"
         say(console, f"the {order} {SHOWN} of {len(rows)} points; all are in {SWEEP}")
     console.print()
-    say(console, f"sweep's folder  {escape(str(sweep.folder.path))}")
+    say(console, f"sweep's folder  {plain(sweep.folder.path)}")
 
 
 def plain_table(first: str, **options: Any) -> Table:
@@ -126,7 +127,7 @@ def _table(results: Results) -> Table:
     for o in done[:SHOWN]:
         acc, miou = (o.scores.acc, o.scores.miou) if o.scores else (None, None)
         cells = [str(o.segments), fixed(o.seconds, 2), fixed(acc, 3), fixed(miou, 3)]
-        table.add_row(escape(o.image), *cells[: len(columns)])
+        table.add_row(plain(o.image), *cells[: len(columns)])
     return table
 
 
@@ -136,7 +137,12 @@ def _pooled(results: Results) -> str:
     if pooled is None or names is None:
         return ""
     scores = f"ACC {fixed(pooled.acc, 3)}, mIoU {fixed(pooled.miou, 3)}"
-    return escape(f"all together ({results.scoring}): {scores}")
+    return plain(f"all together ({results.scoring}): {scores}")
+
+
+def plain(text: object) -> str:
+    """A text as markup that shows it as it is, but for what a terminal would obey."""
+    return escape(printable(str(text)))
 
 
 def fixed(value: float | None, digits: int) -> str:
@@ -157,7 +163,7 @@ def _cuts(done: list[Outcome]) -> list[str]:
         if outcome.cut:
             images.setdefault(outcome.cut, []).append(outcome.image)
     return [
-        escape(f"{names[0] if len(names) == 1 else f'{len(names)} images'}: {cut}")
+        plain(f"{names[0] if len(names) == 1 else f'{len(names)} images'}: {cut}")
         for cut, names in images.items()
     ]
 

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from attnprobe.data.base import Drawing
 from attnprobe.errors import AttnProbeError
+from attnprobe.files import printable, read_text
 
 if TYPE_CHECKING:
     from attnprobe.models import ModelSpec
@@ -56,7 +57,7 @@ def dry_run(points: Sequence[Point]) -> list[Check]:
 def show_checks(checks: Sequence[Check]) -> None:
     """Print a line a check; those that failed are marked."""
     for check in checks:
-        print(f"{'ok' if check.passed else 'fails':7}{check.what:8}{check.found}")
+        print(printable(f"{'ok' if check.passed else 'fails':7}{check.what:8}{check.found}"))
 
 
 def _source(source: Any) -> Check:
@@ -170,7 +171,7 @@ def _pixels_a_latent(spec: ModelSpec) -> int:
     at hand, and 8 otherwise, as in all of Stable Diffusion."""
     config = Path(_repo(spec)).expanduser() / "vae" / "config.json"
     try:
-        blocks = json.loads(config.read_text(encoding="utf-8"))["block_out_channels"]
-    except (OSError, ValueError, KeyError):
+        blocks = json.loads(read_text(config))["block_out_channels"]
+        return 2 ** (len(blocks) - 1)
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
         return 8
-    return 2 ** (len(blocks) - 1)

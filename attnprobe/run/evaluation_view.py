@@ -8,11 +8,10 @@ from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, TypeVar
 
 from rich.console import Console
-from rich.markup import escape
 from rich.table import Table
 
 from attnprobe.evaluate.evaluation import Evaluation, Number
-from attnprobe.run.display import fixed, plain_table, progress, say
+from attnprobe.run.display import fixed, plain, plain_table, progress, say
 
 if TYPE_CHECKING:
     from attnprobe.data.base import Sample
@@ -43,7 +42,7 @@ def watched(samples: Sequence[T]) -> Iterator[T]:
 def show_evaluation(evaluation: Evaluation, console: Console) -> None:
     """Print the protocol, over how many images, the scores, and what was left out."""
     scored, names = len(evaluation.images), evaluation.scoring.names
-    say(console, escape(str(evaluation.scoring.protocol)))
+    say(console, plain(evaluation.scoring.protocol))
     say(console, f"over {scored} of {evaluation.count} images\n")
     console.print(_scores(evaluation))
     if names is None:
@@ -55,7 +54,7 @@ def show_evaluation(evaluation: Evaluation, console: Console) -> None:
     if evaluation.left_out:
         say(console, f"\n[red]left out[/]: {len(evaluation.left_out)} of {evaluation.count} images")
     for name, why in list(evaluation.left_out.items())[:LISTED]:
-        say(console, escape(f"  {name}: {why}"))
+        say(console, plain(f"  {name}: {why}"))
     if len(evaluation.left_out) > LISTED:
         say(console, f"  … and {len(evaluation.left_out) - LISTED} more")
 
@@ -74,7 +73,7 @@ def _classes(evaluation: Evaluation) -> Table:
     table = plain_table("class")
     table.add_column("IoU", justify="right")
     for name, iou in evaluation.scoring.by_name(evaluation.scores.iou).items():
-        table.add_row(escape(name), fixed(iou, 3))
+        table.add_row(plain(name), fixed(iou, 3))
     return table
 
 

@@ -9,11 +9,20 @@ from collections.abc import Iterable
 from contextlib import suppress
 from datetime import datetime
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from attnprobe.errors import RunError
-from attnprobe.files import write_whole
+from attnprobe.files import is_temporary, printable, read_text, safe_name, write_whole
+from attnprobe.run.forms import (
+    ENVIRONMENT_FORM,
+    SUMMARY_FORM,
+    TIMES,
+    checked,
+)
 from attnprobe.run.lock import Lock
+
+if TYPE_CHECKING:
+    from pydantic import TypeAdapter
 
 RECIPE = "recipe.yaml"
 ENVIRONMENT = "environment.json"
@@ -27,6 +36,10 @@ SWEEP = "sweep.parquet"
 POINTS = "points"
 REPORT = "report.html"
 LOCK = ".lock"
+
+LABELS, OVERLAYS, MAPS, DRAWN = "labels", "overlays", "maps", "drawn"
+_KINDS = {LABELS: ".png", OVERLAYS: ".png", MAPS: ".npz", DRAWN: ".png"}
+"""Folders of what is kept of each image, and the suffix of the files in them."""
 
 _FOUND = (SCORES, SUMMARY, TIMINGS, FAILURES, PROGRESS, REPORT)
 """What a run finds, beside pictures; the other files say what it is."""
@@ -83,6 +96,7 @@ class RunFolder:
         try:
             path.mkdir(parents=True, exist_ok=True)
             self._refuse_what_is_no_run()
+            self.refuse_links()
             free = self._lock.take()
         except FileExistsError:
             raise RunError(f"{path}: a run needs a folder, and this is a file") from None
@@ -102,12 +116,28 @@ class RunFolder:
         if not (self.is_run or self.is_sweep or self.is_unused):
             raise RunError(f"{self.path}: not empty and no earlier run; name a new folder with -o")
 
+    def refuse_links(self) -> None:
+        """Refuse a folder of the run's that leads elsewhere: nothing is written or deleted there.
+
+        Raises:
+            RunError: it does.
+        """
+        root = os.path.realpath(self.path)
+        for name in (*_KINDS, POINTS, PROGRESS):
+            real = os.path.realpath(self.path / name)
+            if os.path.commonpath([root, real]) != root:
+                raise RunError(
+                    f"{self.path / name}: leads out of the run's folder, to {real}, where nothing "
+                    "is written; remove the link, or name another folder with -o"
+                )
+
     def _remove_temporaries(self) -> None:
         """Remove what a killed process was about to rename; under the lock nobody else is."""
-        for place in (self.path, *self._picture_folders, self.maps("").parent):
+        for place in (self.path, *(self.path / kind for kind in _KINDS)):
             for old in place.glob(".tmp-*"):
-                with suppress(OSError):
-                    old.unlink()
+                if is_temporary(old.name) and old.is_file() and not old.is_symlink():
+                    with suppress(OSError):
+                        old.unlink()
 
     def _leave_if_empty(self) -> None:
         for path in self._made:
@@ -130,40 +160,63 @@ class RunFolder:
     def is_unused(self) -> bool:
         """Whether nothing is here, or only what a run leaves that is killed as it starts."""
         names = (path.name for path in self.path.glob("*"))
-        return all(n in (LOCK, ENVIRONMENT, IMAGES) or n.startswith(".tmp-") for n in names)
+        return all(n in (LOCK, ENVIRONMENT, IMAGES) or is_temporary(n) for n in names)
 
     def labels(self, image: str) -> Path:
         """Where an image's labels go."""
-        return self.path / "labels" / f"{image}.png"
+        return self._file(LABELS, image)
 
     def overlay(self, image: str) -> Path:
         """Where an image's overlay goes."""
-        return self.path / "overlays" / f"{image}.png"
+        return self._file(OVERLAYS, image)
 
     def maps(self, image: str) -> Path:
         """Where an image's pooled maps go."""
-        return self.path / "maps" / f"{image}.npz"
+        return self._file(MAPS, image)
 
     def drawn(self, image: str) -> Path:
-        """Where a picture goes that the model has drawn; its folder is made."""
-        path = self.path / "drawn" / f"{image}.png"
-        try:
-            path.parent.mkdir(exist_ok=True)
-        except OSError as error:
-            raise RunError(f"{path.parent}: can't be written: {error.strerror}") from error
+        """Where a picture goes that the model has drawn; its folder is made.
+
+        Raises:
+            RunError: the folder can't be written.
+        """
+        path = self._file(DRAWN, image)
+        self._make(DRAWN)
         return path
 
     def has_pictures(self, image: str) -> bool:
         """Whether an image's labels and overlay are there."""
-        return self.labels(image).is_file() and self.overlay(image).is_file()
+        return self._has(LABELS, image) and self._has(OVERLAYS, image)
 
-    @property
-    def _picture_folders(self) -> tuple[Path, Path]:
-        return self.labels("").parent, self.overlay("").parent
+    def has_maps(self, image: str) -> bool:
+        """Whether an image's pooled maps are there."""
+        return self._has(MAPS, image)
+
+    def _has(self, kind: str, image: str) -> bool:
+        return image == safe_name(image) and self._file(kind, image).is_file()
+
+    def _file(self, kind: str, image: str) -> Path:
+        """A file of an image.
+
+        Raises:
+            RunError: its name isn't one of a file.
+        """
+        if image != safe_name(image):
+            said = "leads out of the run's folder" if "/" in image else "is none of a file"
+            raise RunError(f"{self.path}: the image's name {printable(image)} {said}")
+        return self.path / kind / f"{image}{_KINDS[kind]}"
 
     def point(self, label: str) -> RunFolder:
-        """The folder of a sweep's point."""
-        return RunFolder(self.path / POINTS / label)
+        """The folder of a sweep's point.
+
+        Raises:
+            RunError: its name is none of a folder, or it leads out of the sweep's folder.
+        """
+        path = self.path / POINTS / label
+        root = os.path.realpath(self.path)
+        if label != safe_name(label) or os.path.commonpath([root, os.path.realpath(path)]) != root:
+            raise RunError(f"{path}: leads out of the sweep's folder")
+        return RunFolder(path)
 
     def make_subfolders(self) -> None:
         """Make the folders of labels and overlays.
@@ -171,27 +224,37 @@ class RunFolder:
         Raises:
             RunError: the folder can't be written.
         """
+        self._make(LABELS, OVERLAYS)
+
+    def _make(self, *kinds: str) -> None:
         try:
-            for place in self._picture_folders:
-                place.mkdir(exist_ok=True)
+            for kind in kinds:
+                (self.path / kind).mkdir(exist_ok=True)
         except OSError as error:
             raise RunError(f"{error.filename}: can't be written: {error.strerror}") from error
 
     def clear(self) -> None:
-        """Remove what an earlier run found, by name and nothing else.
+        """Remove what an earlier run found, but for its images' files, by name and nothing else.
 
         Raises:
             RunError: the folder can't be written.
         """
+        self._remove(self.path / name for name in _FOUND)
+
+    def remove_images(self, images: Iterable[str]) -> None:
+        """Remove the files that the run wrote of these images.
+
+        Raises:
+            RunError: the folder can't be written, or leads elsewhere.
+        """
+        self.refuse_links()
+        ours = [image for image in images if image == safe_name(image)]
+        self._remove(self._file(kind, image) for image in ours for kind in _KINDS)
+
+    def _remove(self, paths: Iterable[Path]) -> None:
         try:
-            # Scores go first: a picture without its row is drawn again, a row is believed.
-            for name in _FOUND:
-                (self.path / name).unlink(missing_ok=True)
-            for place in (*self._picture_folders, self.path / "drawn"):
-                for old in place.glob("*.png"):
-                    old.unlink()
-            for old in self.maps("").parent.glob("*.npz"):
-                old.unlink()
+            for path in paths:
+                path.unlink(missing_ok=True)
         except OSError as error:
             raise RunError(f"{error.filename}: can't be written: {error.strerror}") from error
 
@@ -203,22 +266,36 @@ class RunFolder:
         """Write a JSON file with a line a row."""
         self._write(name, "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows))
 
-    def read_json(self, name: str, default: Any = None) -> Any:
+    def read_json(self, name: str, form: TypeAdapter[Any], default: Any = None) -> Any:
         """What a JSON file of the run holds, or the default if there is no such file.
 
         Raises:
-            RunError: it can't be read.
+            RunError: it can't be read, or is of another form.
         """
         path = self.path / name
         try:
-            text = path.read_text(encoding="utf-8")
+            text = read_text(path)
             if path.suffix == ".jsonl":
-                return [json.loads(line) for line in text.split("\n") if line]
-            return json.loads(text)
+                value = [json.loads(line) for line in text.split("\n") if line]
+            else:
+                value = json.loads(text)
         except FileNotFoundError:
             return default
-        except (OSError, ValueError) as error:
+        except (OSError, ValueError, RecursionError) as error:
             raise RunError(f"{path}: can't be read: {error}") from None
+        return checked(form, value, path)
+
+    def environment(self) -> dict[str, Any]:
+        """What environment.json holds; empty if there is none."""
+        return self.read_json(ENVIRONMENT, ENVIRONMENT_FORM, {})
+
+    def summary(self) -> dict[str, Any]:
+        """What summary.json holds; empty if there is none."""
+        return self.read_json(SUMMARY, SUMMARY_FORM, {})
+
+    def times(self) -> dict[str, float]:
+        """Seconds by image; empty if none are written."""
+        return self.read_json(TIMINGS, TIMES, {})
 
     def _write(self, name: str, text: str) -> None:
         with write_whole(self.path / name) as temporary:

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from attnprobe.errors import RunError
+from attnprobe.files import read_bytes
 
 
 class Journal:
@@ -34,7 +35,7 @@ class Journal:
         """
         try:
             return [json.loads(line) for line in self._whole().splitlines()]
-        except (OSError, ValueError) as error:
+        except (OSError, ValueError, RecursionError) as error:
             raise RunError(f"{self.path}: can't be read: {error}") from None
 
     def add(self, row: dict[str, Any]) -> None:
@@ -47,7 +48,7 @@ class Journal:
         try:
             if not self._checked:
                 self._cut_off_what_is_torn()
-            with open(self.path, "ab", buffering=0) as file:
+            with open(self.path, "ab", buffering=0, opener=_open_no_link) as file:
                 written = file.write(line)
                 if written != len(line):
                     file.truncate(file.tell() - (written or 0))
@@ -68,10 +69,16 @@ class Journal:
 
     def _whole(self) -> bytes:
         """The file up to its last line end; what follows is half of a line."""
-        data = self.path.read_bytes() if self.path.exists() else b""
+        data = read_bytes(self.path) if self.path.exists() else b""
         return data[: data.rfind(b"\n") + 1]
 
     def _cut_off_what_is_torn(self) -> None:
         if self.path.exists():
-            os.truncate(self.path, len(self._whole()))
+            length = len(self._whole())
+            with open(self.path, "r+b", opener=_open_no_link) as file:
+                file.truncate(length)
         self._checked = True
+
+
+def _open_no_link(path: str, flags: int) -> int:
+    return os.open(path, flags | os.O_NOFOLLOW, 0o666)

@@ -14,6 +14,7 @@ import numpy as np
 import torch
 from PIL import Image
 
+from attnprobe.arrays import read_arrays
 from attnprobe.errors import RunError
 from attnprobe.fields import AttentionField, Size
 from attnprobe.files import write_whole
@@ -24,6 +25,10 @@ SIDE = 32
 
 _PICTURE_SIDE = 512
 """Pixels of the picture's longer side."""
+
+
+_LARGEST = 8 * SIDE**4
+"""Bytes of an array in a file of maps; what is written has an eighth of that."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -81,11 +86,13 @@ def load_maps(path: Path) -> KeptMaps:
         RunError: there is no such file, or it holds something else.
     """
     try:
-        with np.load(path, allow_pickle=False) as file:
-            roots, scales = file["roots"], file["scales"]
-            grid, before = ((int(h), int(w)) for h, w in file["grids"])
-            picture = Image.open(io.BytesIO(file["picture"].tobytes()), formats=["JPEG"])
-            picture.load()
+        file = read_arrays(path, _LARGEST)
+        roots, scales = file["roots"], file["scales"]
+        grid, before = ((int(h), int(w)) for h, w in file["grids"])
+        picture = Image.open(io.BytesIO(file["picture"].tobytes()), formats=["JPEG"])
+        if max(picture.size) > _PICTURE_SIDE:
+            raise ValueError(f"a picture of {picture.width}×{picture.height} is too large")
+        picture.load()
         # An exact zero would be infinitely far from all else; half a step is the best guess at it.
         entries = (np.maximum(roots, 0.5) / 255) ** 2 * scales[:, None]
         rows = torch.from_numpy(entries / entries.sum(1, keepdims=True))

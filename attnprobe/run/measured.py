@@ -3,14 +3,20 @@
 from __future__ import annotations
 
 import math
-from typing import Any
+from pathlib import Path
+from typing import Any, Required
+
+from pydantic import ConfigDict, TypeAdapter
+from typing_extensions import TypedDict
 
 from attnprobe.errors import RunError
 from attnprobe.evaluate.leaderboard import Entry
 from attnprobe.evaluate.published import Conditions
+from attnprobe.files import printable
 from attnprobe.recipe.reader import read_file
 from attnprobe.recipe.tree import Faults
-from attnprobe.run.folder import ENVIRONMENT, POINTS, RECIPE, SUMMARY, TIMINGS, RunFolder
+from attnprobe.run.folder import POINTS, RECIPE, RunFolder
+from attnprobe.run.forms import checked
 from attnprobe.run.results import mean
 
 
@@ -20,26 +26,26 @@ def measured(run: RunFolder) -> Entry:
     Raises:
         RunError: it is still going on, none of its images has a score, or a file can't be read.
     """
-    summary = run.read_json(SUMMARY, {})
+    summary = run.summary()
     scores = summary.get("mean" if summary.get("classes") is None else "pooled", {})
     if scores.get("miou") is None:
         why = "none of its images has a score" if summary else "it has not come to an end"
         raise RunError(f"{run.path}: no row of a leaderboard, for {why}")
-    recipe = read_file(run.path / RECIPE, Faults()).plain()
+    recipe = _recipe(run.path / RECIPE)
     point = run.path.parent.name == POINTS
-    seconds = mean(list(run.read_json(TIMINGS, {}).values()))
+    seconds = mean(list(run.times().values()))
     return Entry(
-        method=run.path.name.partition("-")[2] if point else summary["recipe"],
-        dataset=_dataset(recipe),
+        method=printable(run.path.name.partition("-")[2] if point else summary.get("recipe", "")),
+        dataset=printable(_dataset(recipe)),
         miou=100 * scores["miou"],
-        acc=100 * scores["acc"],
+        acc=None if scores.get("acc") is None else 100 * scores["acc"],
         conditions=_conditions(recipe, summary.get("protocol", {})),
-        source=str(run.path),
+        source=printable(run.path),
         measured=True,
-        model=run.read_json(ENVIRONMENT, {}).get("model", {}).get("model", ""),
-        images=summary["images"],
-        scored=summary["scored"],
-        segments=summary["mean"].get("segments"),
+        model=printable(run.environment().get("model", {}).get("model", "")),
+        images=summary.get("images", 0),
+        scored=summary.get("scored", 0),
+        segments=summary.get("mean", {}).get("segments"),
         seconds=None if seconds is None or math.isnan(seconds) else seconds,
     )
 
@@ -49,6 +55,30 @@ def _dataset(recipe: dict[str, Any]) -> str:
     images = recipe["images"]
     sources = images if isinstance(images, list) else [images]
     return " + ".join(dict.fromkeys(source["use"] for source in sources))
+
+
+def _recipe(path: Path) -> dict[str, Any]:
+    """A run's recipe, of which only what is needed here is checked: its plug-ins may be gone.
+
+    Raises:
+        RunError: it is of another form.
+    """
+    return checked(_RECIPE, read_file(path, Faults()).plain(), path)
+
+
+class _Source(TypedDict):
+    __pydantic_config__ = ConfigDict(extra="allow")  # type: ignore[misc]
+    use: str
+
+
+class _Saved(TypedDict, total=False):
+    __pydantic_config__ = ConfigDict(extra="allow")  # type: ignore[misc]
+    images: Required[_Source | list[_Source]]
+    evaluate: dict[str, Any]
+    probe: dict[str, Any]
+
+
+_RECIPE = TypeAdapter(_Saved)
 
 
 def _conditions(recipe: dict[str, Any], protocol: dict[str, Any]) -> Conditions:

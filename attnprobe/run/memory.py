@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from attnprobe.data.base import Drawing
@@ -23,7 +25,11 @@ def read_once(samples: Sequence[Sample], most: int = MOST) -> list[Sample]:
     """
     room = _Room(most)
     return [
-        replace(sample, read=_Kept(sample.read, room), truth=_Kept(sample.truth, room))
+        replace(
+            sample,
+            read=_Kept(sample.read, sample.files, room),
+            truth=_Kept(sample.truth, sample.files, room),
+        )
         for sample in samples
     ]
 
@@ -34,22 +40,36 @@ class _Room:
 
 
 class _Kept:
-    """A function without arguments whose result is kept if there is room for it."""
+    """What reads an image's files; the result is kept, if there is room, until they change."""
 
-    def __init__(self, read: Callable[[], Any], room: _Room) -> None:
+    def __init__(self, read: Callable[[], Any], files: Sequence[Path], room: _Room) -> None:
         self._read: Callable[[], Any] = read
+        self._files = files
         self._room = room
         self._kept: Any = None
+        self._state: Any = None
 
     def __call__(self) -> Any:
+        state = _state(self._files)
         if self._kept is not None:
-            return self._kept
+            if state == self._state:
+                return self._kept
+            self._room.left += _bytes(self._kept)
+            self._kept = None
         result = self._read()
         size = _bytes(result)
         if size <= self._room.left:
             self._room.left -= size
-            self._kept = result
+            self._kept, self._state = result, state
         return result
+
+
+def _state(files: Sequence[Path]) -> list[tuple[int, int]]:
+    """Size and time of files; empty if one is gone, which reading it will tell."""
+    try:
+        return [(status.st_size, status.st_ctime_ns) for status in map(os.stat, files)]
+    except OSError:
+        return []
 
 
 def _bytes(result: Any) -> int:

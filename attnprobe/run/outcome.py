@@ -5,7 +5,10 @@ from __future__ import annotations
 import math
 import time
 import traceback
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass, replace
+from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -15,11 +18,14 @@ from attnprobe.errors import AttnProbeError
 from attnprobe.evaluate import Regions, Scores, Scoring, region_scores
 from attnprobe.fields import AttentionField
 from attnprobe.files import write_whole
+from attnprobe.run.listing import FileState, refuse_if_changed, states
 from attnprobe.run.maps import save_maps
 
 if TYPE_CHECKING:
+    from PIL.Image import Image
+
     from attnprobe.data.base import Sample
-    from attnprobe.fields import Segmentation
+    from attnprobe.fields import AnyField, Segmentation
     from attnprobe.pipeline import Pipeline
     from attnprobe.run.folder import RunFolder
 
@@ -41,6 +47,7 @@ class Outcome:
         cut: what of the picture was left out, in a sentence, or None.
         error: why it failed, in a sentence, or None.
         trace: the traceback of a failure.
+        files: the state of its files when they were read; none if it is in none.
     """
 
     image: str
@@ -52,6 +59,7 @@ class Outcome:
     cut: str | None = None
     error: str | None = None
     trace: str | None = None
+    files: tuple[FileState, ...] = ()
 
     def row(self) -> dict[str, Any]:
         """The image's row in scores.parquet, whose counts say all of its scores."""
@@ -72,17 +80,27 @@ class Outcome:
         }
 
     def line(self) -> dict[str, Any]:
-        """All but the traceback, as the journal keeps it."""
+        """All of it, as the journal keeps it."""
         return {
             **self.row(),
             "where": self.where,
             "seconds": self.seconds,
             "error": self.error,
+            "trace": self.trace,
+            "files": [asdict(state) for state in self.files],
         }
+
+    def failure(self) -> dict[str, Any]:
+        """Its line in failures.jsonl."""
+        return {key: getattr(self, key) for key in ("image", "where", "error", "trace")}
 
     @classmethod
     def read(cls, row: dict[str, Any], where: str = "", seconds: float = math.nan) -> Outcome:
-        """The outcome of a row or a line; where and seconds are those of the line, if it is one."""
+        """The outcome of a row or a line; where and seconds are those of the line, if it is one.
+
+        Raises:
+            ValueError: its counts don't go together.
+        """
         scores = regions = None
         if row.get("tp") is not None:
             counts = np.array([row["tp"], row["fp"], row["fn"]], np.int64).reshape(3, -1)
@@ -94,11 +112,13 @@ class Outcome:
             row["image"],
             row.get("where", where),
             row.get("seconds", seconds),
-            row["segments"],
+            row.get("segments"),
             scores,
             regions,
             row.get("cut"),
             row.get("error"),
+            row.get("trace"),
+            tuple(FileState(**state) for state in row.get("files", ())),
         )
 
 
@@ -114,41 +134,102 @@ def carry_image(
     """
     start = time.perf_counter()
     try:
-        image = sample.read()
-        truth = sample.truth()
-        picture, field = pipeline.look(image)
-        view = pipeline.view(picture)
-        segmentation = pipeline.cut(field, picture, truth)
-        overlay = segmentation.overlay(picture.crop(view.box))
-        scores, regions = None, None
-        if truth is not None:
-            scores, regions = _score(segmentation, view.crop(truth), scoring)
+        found, kept = _segmented(pipeline, sample, scoring)
     except Exception as error:  # a fault of any kind is this image's alone
-        return Outcome(
-            sample.name,
-            sample.where,
-            seconds=time.perf_counter() - start,
-            error=_sentence(error),
-            trace=traceback.format_exc(),
-        )
-    # Before the labels, so that an image whose labels are there has its maps too.
-    if with_maps and isinstance(field, AttentionField):
-        save_maps(folder.maps(sample.name), picture.crop(view.box), field)
-    segmentation.save(folder.labels(sample.name))
-    with write_whole(folder.overlay(sample.name)) as temporary:
-        overlay.save(temporary)
-    if isinstance(image, Drawing):
-        with write_whole(folder.drawn(sample.name)) as temporary:
-            picture.save(temporary)
-    return Outcome(
+        return _failed(sample, start, error)
+    folder.refuse_links()
+    written: list[Path] = []
+    try:
+        for path, write in kept.files(folder, sample.name, with_maps):
+            write(path)
+            written.append(path)
+    except Exception as error:
+        if _is_of_the_disk(error):
+            raise
+        for path in written:
+            path.unlink(missing_ok=True)
+        return _failed(sample, start, error)
+    return replace(found, seconds=time.perf_counter() - start)
+
+
+@dataclass(frozen=True)
+class _Kept:
+    """What is written of an image.
+
+    Args:
+        segmentation: its segments.
+        seen: the part of the picture that was segmented.
+        overlay: that part with the segments over it.
+        field: its aggregated attention.
+        drawn: the picture, if the model drew it.
+    """
+
+    segmentation: Segmentation
+    seen: Image
+    overlay: Image
+    field: AnyField
+    drawn: Image | None
+
+    def files(
+        self, folder: RunFolder, image: str, with_maps: bool
+    ) -> Iterator[tuple[Path, Callable[[Path], None]]]:
+        """Each file, and what writes it."""
+        # Before the labels, so that an image whose labels are there has its maps too.
+        if with_maps and isinstance(self.field, AttentionField):
+            yield folder.maps(image), partial(save_maps, picture=self.seen, field=self.field)
+        yield folder.labels(image), self.segmentation.save
+        yield folder.overlay(image), partial(_save, self.overlay)
+        if self.drawn is not None:
+            yield folder.drawn(image), partial(_save, self.drawn)
+
+
+def _segmented(pipeline: Pipeline, sample: Sample, scoring: Scoring) -> tuple[Outcome, _Kept]:
+    """What came of an image, and what is to be written of it."""
+    files = states(sample.files)
+    image = sample.read()
+    truth = sample.truth()
+    refuse_if_changed(sample.files, files)
+    picture, field = pipeline.look(image)
+    view = pipeline.view(picture)
+    segmentation = pipeline.cut(field, picture, truth)
+    seen = picture.crop(view.box)
+    drawn = picture if isinstance(image, Drawing) else None
+    kept = _Kept(segmentation, seen, segmentation.overlay(seen), field, drawn)
+    scores, regions = None, None
+    if truth is not None:
+        scores, regions = _score(segmentation, view.crop(truth), scoring)
+    found = Outcome(
         sample.name,
         sample.where,
-        seconds=time.perf_counter() - start,
+        seconds=0.0,
         segments=segmentation.count,
         scores=scores,
         regions=regions,
         cut=view.cut,
+        files=files,
     )
+    return found, kept
+
+
+def _save(picture: Image, path: Path) -> None:
+    with write_whole(path) as temporary:
+        picture.save(temporary)
+
+
+def _failed(sample: Sample, start: float, error: Exception) -> Outcome:
+    return Outcome(
+        sample.name,
+        sample.where,
+        seconds=time.perf_counter() - start,
+        error=_sentence(error),
+        trace="".join(traceback.format_exception(error)),
+    )
+
+
+def _is_of_the_disk(error: Exception) -> bool:
+    """Whether a file couldn't be written for its folder's sake, not for what was to be in it."""
+    cause = error.__cause__ or error
+    return isinstance(cause, OSError) and cause.errno is not None
 
 
 def _score(

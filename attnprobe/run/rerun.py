@@ -7,7 +7,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from attnprobe.errors import RunError
-from attnprobe.run.folder import ENVIRONMENT, RunFolder
+from attnprobe.files import read_bytes
+from attnprobe.run.folder import RunFolder
 from attnprobe.run.results import Results
 from attnprobe.run.resume import environment_notes
 from attnprobe.view.labels import load_labels
@@ -64,14 +65,14 @@ def repetition(first: RunFolder, second: RunFolder) -> Repetition:
     for image in sorted(done[0] & done[1]):
         files = first.labels(image), second.labels(image)
         try:
-            equal = files[0].read_bytes() == files[1].read_bytes()
+            equal = read_bytes(files[0]) == read_bytes(files[1])
         except OSError as error:
             raise RunError(f"{error.filename}: can't be read: {error.strerror}") from None
         if equal:
             same.append(image)
         else:
             different[image] = _share(*map(load_labels, files))
-    environments = [run.read_json(ENVIRONMENT, {}) for run in (first, second)]
+    environments = [run.environment() for run in (first, second)]
     return Repetition(
         tuple(same),
         different,

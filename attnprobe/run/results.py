@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Any
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 from pyarrow import parquet
 
-from attnprobe.errors import RunError
+from attnprobe.errors import AttnProbeError, RunError
 from attnprobe.evaluate import Protocol, Scores, Scoring
-from attnprobe.files import write_whole
+from attnprobe.files import printable, write_whole
 from attnprobe.run.folder import (
     FAILURES,
     IMAGES,
@@ -20,8 +21,14 @@ from attnprobe.run.folder import (
     TIMINGS,
     RunFolder,
 )
+from attnprobe.run.forms import ENTRIES, ROWS, checked
 from attnprobe.run.journal import Journal
+from attnprobe.run.listing import Listed
 from attnprobe.run.outcome import AGREEMENT, Outcome, number
+from attnprobe.run.table import read_table
+
+if TYPE_CHECKING:
+    from attnprobe.data.base import Sample
 
 COLUMNS = pa.schema(
     [
@@ -54,21 +61,26 @@ class Results:
     Args:
         folder: the run's folder.
         recipe: the recipe's name.
-        images: the names of all images.
+        images: all images, or their names where no more is known of them.
         scoring: how they are scored, for what is said of all together.
+
+    Attributes:
+        listed: by name, which file each image was.
     """
 
     def __init__(
         self,
         folder: RunFolder,
         recipe: str,
-        images: Iterable[str],
+        images: Iterable[Listed | str],
         scoring: Scoring | None = None,
     ) -> None:
         self.folder = folder
         self.recipe = recipe
         self.scoring = scoring or Scoring()
-        self._outcomes: dict[str, Outcome | None] = dict.fromkeys(images)
+        known = (Listed(each) if isinstance(each, str) else each for each in images)
+        self.listed = {each.image: each for each in known}
+        self._outcomes: dict[str, Outcome | None] = dict.fromkeys(self.listed)
         self._journal = Journal(folder.path / PROGRESS)
 
     @classmethod
@@ -78,16 +90,20 @@ class Results:
         Raises:
             RunError: a file can't be read.
         """
-        times = folder.read_json(TIMINGS, {})
-        summary = folder.read_json(SUMMARY, {})
-        images = folder.read_json(IMAGES, [])
-        results = cls(folder, summary.get("recipe", ""), images, _scoring(summary))
-        found = [Outcome.read(row, seconds=times.get(row["image"], 0.0)) for row in _rows(folder)]
-        for row in folder.read_json(FAILURES, []):
-            found.append(
-                Outcome.read({"segments": None, **row}, seconds=times.get(row["image"], 0.0))
-            )
-        found += [Outcome.read(line) for line in results._journal.read()]
+        times, summary = folder.times(), folder.summary()
+        entries = folder.read_json(IMAGES, ENTRIES, [])
+        images = [Listed(e) if isinstance(e, str) else Listed.read(e) for e in entries]
+        results = cls(folder, summary.get("recipe", ""), images, _scoring(folder))
+        rows = [
+            *_rows(folder),
+            *folder.read_json(FAILURES, ROWS, []),
+            *checked(ROWS, results._journal.read(), folder.path / PROGRESS),
+        ]
+        try:
+            found = [Outcome.read(row, seconds=times.get(row["image"], 0.0)) for row in rows]
+            _refuse_other_classes(results.scoring, found)
+        except (ValueError, OverflowError, TypeError) as error:
+            raise RunError(f"{folder.path}: its counts don't go together: {error}") from None
         results.take(found)
         return results
 
@@ -111,6 +127,15 @@ class Results:
         """The images that were not."""
         return [outcome for outcome in self.outcomes if outcome.error is not None]
 
+    def has_done(self, image: str) -> bool:
+        """Whether an image was segmented."""
+        outcome = self._outcomes.get(image)
+        return outcome is not None and outcome.error is None
+
+    def holds(self, sample: Sample) -> bool:
+        """Whether a sample is the image of its name, as it was when it was read."""
+        return self.listed[sample.name].is_still(sample)
+
     @property
     def complete(self) -> bool:
         """Whether every image is done and the files say so."""
@@ -124,7 +149,8 @@ class Results:
 
     def take(self, outcomes: Iterable[Outcome]) -> None:
         """Take outcomes that are kept already."""
-        self._outcomes.update((outcome.image, outcome) for outcome in outcomes)
+        for outcome in outcomes:
+            self._take(outcome)
 
     def add(self, outcome: Outcome) -> None:
         """Take and keep one more outcome.
@@ -133,8 +159,22 @@ class Results:
             AttnProbeError: the folder can't be written.
         """
         # Noted first: where the journal can't be written, the files may be once there is room.
-        self._outcomes[outcome.image] = outcome
+        self._take(outcome)
         self._journal.add(outcome.line())
+
+    def _take(self, outcome: Outcome) -> None:
+        self._outcomes[outcome.image] = outcome
+        listed = self.listed.get(outcome.image, Listed(outcome.image))
+        files = outcome.files or listed.files
+        self.listed[outcome.image] = replace(listed, files=files)
+
+    def write_list(self) -> None:
+        """Write images.json.
+
+        Raises:
+            AttnProbeError: the folder can't be written.
+        """
+        self.folder.write_json(IMAGES, [each.entry() for each in self.listed.values()])
 
     def write(self) -> None:
         """Write the files as they stand.
@@ -142,11 +182,12 @@ class Results:
         Raises:
             AttnProbeError: the folder can't be written; the journal then stays.
         """
+        # Rows go before the list, so that none is left of an image that was taken off it.
         with write_whole(self.folder.path / SCORES) as temporary:
             parquet.write_table(self.table(), temporary)
-        failures = [{"image": o.image, "where": o.where, "error": o.error} for o in self.failed]
-        self.folder.write_json_lines(FAILURES, failures)
+        self.folder.write_json_lines(FAILURES, [outcome.failure() for outcome in self.failed])
         self.folder.write_json(TIMINGS, {o.image: round(o.seconds, 3) for o in self.outcomes})
+        self.write_list()
         self.folder.write_json(SUMMARY, self.summary())
         self._journal.remove()
 
@@ -195,22 +236,36 @@ def mean(values: list[Any]) -> float | None:
     return sum(numbers) / len(numbers) if numbers else None
 
 
-def _scoring(summary: dict[str, Any]) -> Scoring:
-    """How a run's images were scored, by its summary."""
+def _scoring(folder: RunFolder) -> Scoring:
+    """How a run's images were scored, by its summary.
+
+    Raises:
+        RunError: there is no such protocol.
+    """
+    summary = folder.summary()
     classes = summary.get("classes")
-    protocol = Protocol(**summary.get("protocol", {"name": "whole"}))
-    return Scoring(protocol, None if classes is None else tuple(classes))
+    try:
+        protocol = Protocol(**summary.get("protocol", {"name": "whole"}))
+        return Scoring(protocol, None if classes is None else tuple(classes))
+    except (AttnProbeError, TypeError) as error:
+        raise RunError(f"{folder.path / SUMMARY}: is of another form: {error}") from None
 
 
-def _rows(folder: RunFolder) -> list[dict[str, Any]]:
+def _refuse_other_classes(scoring: Scoring, outcomes: Iterable[Outcome]) -> None:
+    """Raises ValueError if an image was scored over another number of classes."""
+    if scoring.names is None:
+        return
+    for outcome in outcomes:
+        if outcome.scores is not None and len(outcome.scores.tp) != len(scoring.names):
+            raise ValueError(
+                f"{printable(outcome.image)} has those of {len(outcome.scores.tp)} classes, "
+                f"the summary {len(scoring.names)}"
+            )
+
+
+def _rows(folder: RunFolder) -> list[Any]:
     path = folder.path / SCORES
     try:
-        table = parquet.read_table(path)
+        return checked(ROWS, read_table(path, COLUMNS.names), path)
     except FileNotFoundError:
         return []
-    except (OSError, pa.ArrowException) as error:
-        raise RunError(f"{path}: can't be read: {error}") from None
-    missing = [name for name in COLUMNS.names if name not in table.column_names]
-    if missing:
-        raise RunError(f"{path}: written by another version; it has no {', '.join(missing)}")
-    return table.to_pylist()

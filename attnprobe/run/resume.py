@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from attnprobe.errors import RunError
-from attnprobe.run.folder import PROGRESS, RECIPE, SUMMARY, RunFolder
+from attnprobe.run.folder import PROGRESS, RECIPE, RunFolder
+from attnprobe.run.listing import Listed
 from attnprobe.run.results import Results
 
 if TYPE_CHECKING:
@@ -26,17 +27,20 @@ class Earlier:
     Args:
         results: what it has found.
         notes: what changed since in a way that is worth a sentence.
+        outdated: names under which is kept what was found of other files than they stand for now.
     """
 
     results: Results
     notes: list[str]
+    outdated: tuple[str, ...] = ()
 
 
 def earlier_run(folder: RunFolder, recipe: Recipe, samples: Sequence[Sample]) -> Earlier | None:
     """The run that a folder holds, with the images of today; None if none was started.
 
     Images that are new come after those of the run's list. Those that are gone stay on it: what
-    was found of them is kept, and otherwise they fail.
+    was found of them is kept, and otherwise they fail. What was found of a file that was replaced,
+    or that another has taken the name of, is outdated: the image is done anew.
 
     Raises:
         RunError: it is a run of another recipe, with a line for each key that differs, or can't
@@ -48,18 +52,34 @@ def earlier_run(folder: RunFolder, recipe: Recipe, samples: Sequence[Sample]) ->
         return None
     _refuse_another_recipe(folder, recipe)
     found = Results.load(folder)
-    today = [sample.name for sample in samples]
-    recorded = found.images or today
-    before, now = set(recorded), set(today)
+    today = {sample.name: sample for sample in samples}
+    places = {sample.where for sample in samples}
+    before = found.listed or {name: Listed(name) for name in today}
     new = [name for name in today if name not in before]
-    gone = [name for name in recorded if name not in now]
-    results = Results(folder, recipe.name, [*recorded, *new])
-    results.take(found.outcomes)
-    notes = []
-    if new or gone:
-        counts = [_count(new, "new"), _count(gone, "gone")]
-        notes.append(f"the images have changed since: {'; '.join(filter(None, counts))}")
-    return Earlier(results, notes)
+    gone = [name for name in before if name not in today]
+    renamed = [name for name in gone if before[name].where in places]
+    changed = [name for name in today if found.has_done(name) and not found.holds(today[name])]
+    outdated = dict.fromkeys([*renamed, *changed])
+    listed: list[Listed] = [
+        before[name] if name in gone or found.has_done(name) else Listed(name, today[name].where)
+        for name in before
+        if name not in outdated
+    ]
+    # In the order of before, where files were read; a changed one has a place and no content yet.
+    order = {name: number for number, name in enumerate([*before, *new])}
+    listed += [Listed(name, today[name].where) for name in [*changed, *new]]
+    listed.sort(key=lambda each: order[each.image])
+    results = Results(folder, recipe.name, listed)
+    results.take(outcome for outcome in found.outcomes if outcome.image not in outdated)
+    told = {
+        "new": new,
+        "gone": [name for name in gone if name not in renamed],
+        "of another name now": renamed,
+        "changed, to be done anew": changed,
+    }
+    said = "; ".join(_count(names, what) for what, names in told.items() if names)
+    notes = [f"the images have changed since: {said}"] if said else []
+    return Earlier(results, notes, tuple(outdated))
 
 
 def refuse_to_replace(folder: RunFolder) -> None:
@@ -68,7 +88,7 @@ def refuse_to_replace(folder: RunFolder) -> None:
     Raises:
         RunError: it holds such a run, or a sweep.
     """
-    summary = folder.read_json(SUMMARY, {})
+    summary = folder.summary()
     left = summary.get("images", 0) - summary.get("done", 0) - summary.get("failed", 0)
     if folder.is_sweep or left or (folder.path / PROGRESS).exists():
         held = "a sweep" if folder.is_sweep else "a run that isn't over"
@@ -127,7 +147,5 @@ def _without(data: dict[str, Any], key: str) -> dict[str, Any]:
 
 
 def _count(names: list[str], what: str) -> str:
-    if not names:
-        return ""
     more = f" and {len(names) - LISTED} more" if len(names) > LISTED else ""
     return f"{len(names)} {what} ({', '.join(names[:LISTED])}{more})"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
@@ -12,8 +13,10 @@ from pyarrow import parquet
 
 from attnprobe.errors import RunError
 from attnprobe.files import write_whole
-from attnprobe.run.folder import RECIPE, SUMMARY, SWEEP, RunFolder
+from attnprobe.run.folder import RECIPE, SWEEP, RunFolder
+from attnprobe.run.forms import POINTS_FORM, checked
 from attnprobe.run.results import MEANS
+from attnprobe.run.table import read_table
 
 if TYPE_CHECKING:
     from attnprobe.pipeline import Pipeline
@@ -61,16 +64,13 @@ class Sweep:
         return pa.Table.from_pylist([self._row(point) for point in self.points], pa.schema(columns))
 
     def _row(self, point: Point) -> dict[str, Any]:
-        summary = self.folder.point(point.label).read_json(SUMMARY, {})
+        summary = self.folder.point(point.label).summary()
         counts = {name: summary.get(name, 0) for name in ("done", "failed")}
         return {**_said(point), **counts, **summary.get("mean", {})}
 
     def _refuse_other_points(self) -> None:
         path = self.folder.path / SWEEP
-        try:
-            rows = parquet.read_table(path).to_pylist()
-        except (OSError, pa.ArrowException) as error:
-            raise RunError(f"{path}: can't be read: {error}") from None
+        rows = _rows(path)
         found = {row["label"]: row for row in rows}
         wanted = {point.label: _said(point) for point in self.points}
         lines = [f"  - {label}" for label in found if label not in wanted]
@@ -120,8 +120,17 @@ def runs_of(folder: RunFolder) -> list[RunFolder]:
             "no such folder" if not folder.path.is_dir() else f"no run, for no {RECIPE} is in it"
         )
         raise RunError(f"{folder.path}: {missing}")
-    labels = parquet.read_table(folder.path / SWEEP, columns=["label"])["label"].to_pylist()
+    labels = [row["label"] for row in _rows(folder.path / SWEEP)]
     return [run for run in map(folder.point, labels) if run.is_run]
+
+
+def _rows(path: Path) -> list[Any]:
+    """The rows of a sweep's table.
+
+    Raises:
+        RunError: it can't be read, or is of another form.
+    """
+    return checked(POINTS_FORM, read_table(path), path)
 
 
 def _said(point: Point) -> dict[str, str]:

@@ -14,9 +14,9 @@ from jinja2 import Environment, PackageLoader, StrictUndefined, Template
 from markupsafe import Markup
 
 from attnprobe.errors import AttnProbeError
-from attnprobe.files import write_whole
+from attnprobe.files import read_text, write_whole
 from attnprobe.run.display import fixed
-from attnprobe.run.folder import ENVIRONMENT, RECIPE, REPORT
+from attnprobe.run.folder import RECIPE, REPORT
 from attnprobe.run.outcome import Outcome
 from attnprobe.view import report_plot
 from attnprobe.view.explorer import explorer_assets, explorer_html
@@ -107,8 +107,8 @@ def report_html(run: ShownRun) -> str:
         explained=_explained(sum(bool(image.explorer) for image in images), len(images)),
         note=SLIDER if run.threshold is not None else "",
         failures=run.results.failed,
-        recipe=(run.folder.path / RECIPE).read_text("utf-8"),
-        environment=list(_flat(run.folder.read_json(ENVIRONMENT, {}))),
+        recipe=read_text(run.folder.path / RECIPE),
+        environment=list(_flat(run.folder.environment())),
         style=style,
         scripts=scripts,
         policy=content_policy(style + scripts),

@@ -88,7 +88,7 @@ class ShownRun:
 
     def has_maps(self, image: str) -> bool:
         """Whether an image's maps were kept."""
-        return self.folder.maps(image).is_file()
+        return self.folder.has_maps(image)
 
     def maps(self, image: str) -> KeptMaps:
         """An image's picture and pooled attention.

@@ -10,6 +10,7 @@ from PIL import Image
 
 from attnprobe.data.images import IMAGE_SUFFIXES, MAX_PIXELS, _rgb, read_image
 from attnprobe.errors import ImageError
+from attnprobe.files import printable
 
 
 @pytest.fixture(autouse=True)
@@ -277,7 +278,7 @@ def refused(path, *words):
     with pytest.raises(ImageError) as caught:
         read_image(path)
     message = str(caught.value)
-    assert message.startswith(f"{path}: ")
+    assert message.startswith(f"{printable(path)}: ")
     assert "\n" not in message
     for word in words:
         assert word in message

@@ -122,3 +122,12 @@ def test_yaml_is_written_in_the_order_given_and_reads_back():
     data = {"z": [1, 0.5, None, True], "a": {"y": "1e3", "b": ["null", "é", "a: b #"]}, "m": {}}
     assert list(read(to_yaml(data)).data) == ["z", "a", "m"]
     assert read(to_yaml(data)).plain() == data
+
+
+@pytest.mark.parametrize("number", ["9" * 5000, "-" + "9" * 5000, "0x" + "f" * 5000])
+def test_a_number_that_nobody_could_print_is_told(tmp_path, number):
+    path = tmp_path / "recipe.yaml"
+    path.write_text(f"extends: diffseg\nseed: {number}\n")
+    with pytest.raises(RecipeError, match="can't be read as int") as error:
+        load_recipe(path)
+    assert len(str(error.value)) < 500

@@ -42,7 +42,8 @@ def test_a_run_s_folder_holds_what_was_found(run):
     records += ["report.html", "scores.parquet", "summary.json", "timings.json"]
     records += [f"maps/{name}.npz" for name in names]
     assert files(folder) == sorted([*pictures, *records])
-    assert json.loads((folder / "images.json").read_text()) == names
+    listed = json.loads((folder / "images.json").read_text())
+    assert [entry["image"] for entry in listed] == names
     assert load_recipe(folder / "recipe.yaml") == load_recipe(
         "diffseg", ["images={use: scenes, count: 3}"]
     )

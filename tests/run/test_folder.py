@@ -91,11 +91,17 @@ def test_a_run_that_came_to_nothing_leaves_nothing(tmp_path):
 def test_what_a_killed_process_was_about_to_rename_is_removed(tmp_path):
     folder = choose("trial", tmp_path / "run")
     folder.make_subfolders()
-    left = [folder.path / ".tmp-1.json", folder.labels(".tmp-2"), folder.overlay(".tmp-3")]
-    for path in left:
+    names = (
+        f"{place}.tmp-{digit * 12}"
+        for place, digit in zip(("", "labels/", "overlays/"), "09f", strict=True)
+    )
+    left = [folder.path / f"{name}.png" for name in names]
+    theirs = [folder.path / "labels" / name for name in (".tmp-mine.png", "tmp-000000000000.png")]
+    for path in (*left, *theirs):
         path.touch()
     with RunFolder(folder.path):
         assert not any(path.exists() for path in left)
+        assert all(path.exists() for path in theirs)
 
 
 def test_one_run_at_a_time(tmp_path):

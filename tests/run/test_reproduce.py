@@ -47,7 +47,8 @@ def test_a_setting_is_run_and_held_against_its_figure(attnprobe, coco, tmp_path)
     assert summary["protocol"] == PROTOCOLS["released"].said()
     pipeline = load_recipe(tmp_path / "out" / "recipe.yaml").build()
     score = HungarianScore(27)
-    for name in json.loads((tmp_path / "out" / "images.json").read_text()):
+    listed = json.loads((tmp_path / "out" / "images.json").read_text())
+    for name in (entry["image"] for entry in listed):
         stored = np.asarray(Image.open(coco / f"stuffthingmaps/val2017/{name}.png"))
         truth = COARSE[np.argmax(stored[..., None] == FINE, -1)]
         side = min(truth.shape)

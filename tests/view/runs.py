@@ -13,6 +13,7 @@ from attnprobe.recipe import load_recipe
 from attnprobe.run import Run, RunFolder
 from attnprobe.view.report_run import ShownRun
 from attnprobe.view.server.app import make_app
+from attnprobe.view.server.serve import config
 
 EVIL = "<img src=x onerror=alert(1)>"
 """A file's name that is a trap where it is taken for HTML."""
@@ -41,8 +42,14 @@ def _images(path):
 @contextmanager
 def served(*paths):
     """Serve runs from a thread of this process; the address."""
-    app = make_app([ShownRun.load(path) for path in paths])
-    server = uvicorn.Server(uvicorn.Config(app, port=0, log_level="error", lifespan="off"))
+    with serving(make_app([ShownRun.load(path) for path in paths])) as address:
+        yield address
+
+
+@contextmanager
+def serving(app):
+    """Serve an application from a thread of this process; the address."""
+    server = uvicorn.Server(config(app))
     thread = threading.Thread(target=server.run, daemon=True)
     thread.start()
     while not server.started:

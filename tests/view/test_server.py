@@ -24,7 +24,8 @@ from attnprobe.run.maps import load_maps
 from attnprobe.view.labels import load_labels
 from attnprobe.view.report_run import ShownRun, miou
 from attnprobe.view.server.app import FILES, Gallery, make_app
-from tests.view.runs import EVIL, make_run, overflow, pixels, served
+from attnprobe.view.server.guard import HEADERS
+from tests.view.runs import EVIL, make_run, overflow, pixels, served, serving
 
 ROOT = Path(__file__).parents[2]
 SECRET = "nobody may read this"
@@ -347,3 +348,52 @@ def test_it_serves_this_machine_alone_and_ends_with_ctrl_c(runs):
     process.send_signal(signal.SIGINT)
     assert process.communicate(timeout=30) == ("", "")
     assert process.returncode == 0
+
+
+# The headers
+
+
+def raw(address, content):
+    """What is answered to bytes that need be no request."""
+    host, port = address.removeprefix("http://").split(":")
+    with socket.create_connection((host, int(port)), timeout=10) as connection:
+        connection.sendall(content)
+        answer = b""
+        while part := connection.recv(65536):
+            answer += part
+    return answer.decode("latin-1")
+
+
+@pytest.mark.parametrize(
+    ("content", "status"),
+    [
+        (b"GET / HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n", 200),
+        (b"GET /nothing HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n", 404),
+        (b"POST / HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n", 405),
+        (b"GET / HTTP/1.1\r\nHost: evil.example\r\nConnection: close\r\n\r\n", 421),
+        (b"GET /images/0/0/labels?threshold=x HTTP/1.1\r\nHost: localhost\r\n"
+         b"Connection: close\r\n\r\n", 400),
+        (b"no request at all\r\n\r\n", 400),
+        (b"GET / HTTP/1.1\r\nHost: a\r\nHost: b\r\nContent-Length: x\r\n\r\n", 400),
+        (b"GET / HTTP/1.1\r\nHost: localhost\r\nUpgrade: websocket\r\n"
+         b"Connection: Upgrade, close\r\nSec-WebSocket-Key: x\r\n\r\n", 200),
+    ],
+)  # fmt: skip
+def test_every_answer_has_all_headers(one, content, status):
+    head = raw(one, content).partition("\r\n\r\n")[0]
+    assert head.startswith(f"HTTP/1.1 {status} ")
+    said = {line.partition(": ")[0].lower(): line.partition(": ")[2] for line in head.split("\r\n")}
+    assert {name.lower(): said.get(name.lower()) for name in HEADERS} == {
+        name.lower(): value for name, value in HEADERS.items()
+    }
+
+
+def test_an_error_nobody_foresaw_has_all_headers(tampered):
+    run = ShownRun.load(tampered)
+    app = make_app([run])
+    (tampered / "labels").rename(tampered / "elsewhere")
+    object.__setattr__(run, "folder", None)  # a fault that no check expects
+    with serving(app) as address:
+        answer = httpx.get(f"{address}/images/0")
+    assert answer.status_code == 500
+    assert answer.headers.items() >= {k.lower(): v for k, v in HEADERS.items()}.items()

@@ -10,7 +10,6 @@ from typing import Any
 
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
-from starlette.middleware import Middleware
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, JSONResponse, Response
 from starlette.routing import Route
@@ -149,8 +148,8 @@ class Gallery:
 
 def make_app(
     runs: Sequence[ShownRun], names: Collection[str] = LOCAL, addresses: bool = False
-) -> Starlette:
-    """The server's application.
+) -> Guard:
+    """The server's application, the guard outermost, so that its errors are guarded too.
 
     Args:
         runs: one run, or two to be compared.
@@ -161,7 +160,7 @@ def make_app(
         RunError: the runs have no image in common.
     """
     gallery = Gallery(runs)
-    return Starlette(
+    app = Starlette(
         routes=[
             Route("/", gallery.gallery),
             Route("/images/{image:int}", gallery.image),
@@ -169,9 +168,9 @@ def make_app(
             Route("/images/{image:int}/{run:int}/payload", gallery.payload),
             Route("/images/{image:int}/{run:int}/labels", gallery.labels),
             Route("/files/{name}", _file),
-        ],
-        middleware=[Middleware(Guard, names=names, addresses=addresses)],
+        ]
     )
+    return Guard(app, names, addresses)
 
 
 def _file(request: Request) -> Response:
