@@ -43,7 +43,8 @@ class Probe:
         fit: ``resize``: the whole image at about size² pixels, aspect kept; ``crop``: the centre
             square at size × size.
         timesteps: told to the denoiser, one pass each; the maps are averaged.
-        noise: add the scheduler's noise of that timestep to the latent; DiffSeg adds none.
+        noise: add noise to the latent, as much as in the model's training at that timestep;
+            DiffSeg adds none.
         draws: of the noise, a pass each; the maps are averaged.
         prompt: text condition.
         layers: which attention layers; self-attention by default.

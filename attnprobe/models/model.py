@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from attnprobe.errors import ModelError
+from attnprobe.models.inputs import check_inputs
+from attnprobe.models.noise import shares
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -25,7 +27,8 @@ class Model:
             the pipeline is as its files say.
 
     Raises:
-        ModelError: the pipeline has no VAE or no UNet.
+        ModelError: the pipeline has no VAE or no UNet, or its UNet takes more than the latent of
+            an image, a timestep and a prompt.
     """
 
     def __init__(
@@ -36,12 +39,7 @@ class Model:
         revision: str | None = None,
         fingerprint: str | None = None,
     ) -> None:
-        for part in ("vae", "unet"):
-            if getattr(pipe, part, None) is None:
-                raise ModelError(
-                    f"model {name} ({type(pipe).__name__}) has no {part}; "
-                    "images are probed through pipelines with a VAE and a UNet"
-                )
+        check_inputs(pipe, name)
         self.pipe, self.device, self.name, self.revision = pipe, device, name, revision
         self.fingerprint = fingerprint
         pipe.set_progress_bar_config(disable=True)
@@ -81,16 +79,42 @@ class Model:
 
     @torch.no_grad()
     def encode(self, pixels: torch.Tensor) -> torch.Tensor:
-        """Pixels (B, 3, H, W) in [−1, 1] as latents: the posterior's mean, scaled; no sampling."""
+        """Pixels (B, 3, H, W) in [−1, 1] as latents: the posterior's mean, no sampling.
+
+        They are shifted and scaled as the VAE's config says, by channel where it does so.
+
+        Raises:
+            ModelError: the VAE gives no distribution of latents.
+        """
         vae = self.pipe.vae
-        latents = vae.encode(pixels.to(self.device, vae.dtype)).latent_dist.mean
-        return (latents * vae.config.scaling_factor).to(self.denoiser.dtype)
+        encoded = vae.encode(pixels.to(self.device, vae.dtype))
+        if not hasattr(encoded, "latent_dist"):
+            raise ModelError(
+                f"model {self.name}: its VAE, {type(vae).__name__}, gives no distribution of "
+                "latents, whose mean is what a denoiser is shown"
+            )
+        config, latents = vae.config, encoded.latent_dist.mean
+        if config.get("latents_mean") and config.get("latents_std"):
+            mean, deviation = (
+                torch.tensor(config[key]).view(1, -1, 1, 1).to(latents)
+                for key in ("latents_mean", "latents_std")
+            )
+            latents = (latents - mean) / deviation
+        elif config.get("shift_factor"):
+            latents = latents - config.shift_factor
+        return (latents * config.scaling_factor).to(self.denoiser.dtype)
 
     def add_noise(self, latents: torch.Tensor, timestep: int, seed: int) -> torch.Tensor:
-        """The scheduler's noise at a timestep, the same for a seed on every device."""
+        """Noise as in the model's training at a timestep, the same for a seed on every device.
+
+        Which sampler the pipeline has, and what was drawn before, changes nothing.
+
+        Raises:
+            ModelError: how the model was trained isn't known; see `noise.shares`.
+        """
+        signal, strength = shares(self.pipe.scheduler, timestep)
         noise = torch.randn(latents.shape, generator=torch.Generator().manual_seed(seed))
-        at = torch.tensor([timestep])
-        return self.pipe.scheduler.add_noise(latents, noise.to(latents), at)
+        return signal.to(latents.device) * latents + strength.to(latents.device) * noise.to(latents)
 
     @torch.no_grad()
     def denoise(self, latents: torch.Tensor, timestep: int, prompt: str = "") -> torch.Tensor:

@@ -125,16 +125,19 @@ class Recipe:
             dtype: in which precision, over what the recipe says.
 
         Raises:
-            ModelError: the model can't be had.
+            ModelError: the model can't be had, or noise can't be added as in its training.
             CaptureError: it has none of the layers that the probe wants.
         """
         from attnprobe.hooks import attention_layers
+        from attnprobe.models.noise import shares
         from attnprobe.pipeline import Pipeline
 
         spec = self.model
         spec = replace(spec, device=device or spec.device, dtype=dtype or spec.dtype)
         model = spec.load()
         self.probe.layers.select(attention_layers(model.denoiser))  # now, not at every image
+        for timestep in self.probe.timesteps if self.probe.noise else ():
+            shares(model.pipe.scheduler, timestep)
         return Pipeline(
             model=model,
             probe=self.probe,
