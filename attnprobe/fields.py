@@ -36,7 +36,8 @@ class AttentionField:
         features: (H, W, C) float32, what the layer hands on at each token, where that was kept.
 
     Raises:
-        AttnProbeError: a shape does not fit the grid, or a row does not sum to 1.
+        AttnProbeError: a shape does not fit the grid, an entry is negative, or a row does not sum
+            to 1.
     """
 
     rows: torch.Tensor
@@ -52,6 +53,13 @@ class AttentionField:
             raise AttnProbeError(
                 f"AttentionField{self._said()}: rows must be (H·W, H·W) = ({n}, {n}) for the grid "
                 f"{grid[0]}×{grid[1]}. Got {tuple(rows.shape)} instead."
+            )
+        low = rows.amin(1)
+        if (low < 0).any():
+            i = int((low < 0).nonzero()[0])
+            raise AttnProbeError(
+                f"AttentionField{self._said()}: probabilities must be 0 or more. "
+                f"Row {i} has {low[i].item():.6g}."
             )
         sums = rows.sum(1)
         bad = ~((sums - 1).abs() < 1e-2)  # written so that NaN is bad too
@@ -208,6 +216,11 @@ class Segmentation:
             raise AttnProbeError(
                 f"Segmentation: labels must be 0 or more. Got {labels.min()} instead."
             )
+        if labels.max() > np.iinfo(np.int32).max:
+            raise AttnProbeError(
+                "Segmentation: labels must be at most 2,147,483,647, the largest of 32 bits. "
+                f"Got {labels.max()} instead."
+            )
         object.__setattr__(self, "labels", labels.astype(np.int32, copy=False))
 
     @property
@@ -237,7 +250,7 @@ class Segmentation:
         return replace(self, labels=labels.numpy())
 
     def save(self, path: str | Path) -> None:
-        """Write the labels as an indexed PNG (8 bits up to 256 numbers, 16 bits grey above)."""
+        """Write the labels as a PNG: indexed, 8 bits, up to number 254; grey of 16 bits above."""
         from attnprobe.view.labels import save_labels
 
         save_labels(self.labels, Path(path))

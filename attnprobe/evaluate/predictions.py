@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from attnprobe.data.images import opened
+from attnprobe.data.labels import label_numbers
 from attnprobe.errors import AttnProbeError, ImageError
 from attnprobe.evaluate.evaluation import Evaluation, ImageScores
 from attnprobe.evaluate.protocol import Protocol
@@ -66,10 +68,10 @@ def read_prediction(path: Path) -> np.ndarray:
 
     Raises:
         ImageError: the file can't be read, has other than one whole number a pixel, or has no
-            segment: −1 everywhere, or 255, by which pictures of 8 bits often say void.
+            segment: −1 everywhere, or what pictures of its depth often say for void, 255 of 8
+            bits and 65535 of 16.
     """
-    from attnprobe.view.labels import load_labels
-
+    voids = [-1, 255]
     if path.suffix == ".npy":
         try:
             labels = np.load(path, allow_pickle=False)
@@ -81,9 +83,12 @@ def read_prediction(path: Path) -> np.ndarray:
                 f"Got {labels.dtype} of shape {labels.shape} instead."
             )
     else:
-        labels = load_labels(path)
+        with opened(path) as image:
+            labels = label_numbers(image)
+        voids = [int(np.iinfo(labels.dtype).max)]
+        labels = labels.astype(np.int32)
     first = int(labels.flat[0])
-    if first in (-1, 255) and (labels == first).all():
+    if first in voids and (labels == first).all():
         raise ImageError(f"{path}: all void: every pixel is {first}")
     return labels
 
