@@ -310,8 +310,9 @@ class AttentionHooks:
             handle.ledger.passed[call.layer.name] = call.query_grid
         return wanted
 
-    def _why(self, layer: Layer, steps: set[int]) -> str:
-        return why_unseen(self._module(layer), layer, steps, self._ran.get(layer.name, set()))
+    def _why(self, layer: Layer, steps: set[int], seen: set[int]) -> str:
+        ran = self._ran.get(layer.name, set())
+        return why_unseen(self._module(layer), layer, steps, seen, ran)
 
     def _module(self, layer: Layer) -> nn.Module | None:
         model = self._model()

@@ -12,8 +12,8 @@ from attnprobe.errors import CaptureError
 from attnprobe.hooks.layers import Layer
 from attnprobe.hooks.tokens import Grid3
 
-Reason = Callable[[Layer, set[int]], str]
-"""Why a layer was not observed at those steps."""
+Reason = Callable[[Layer, set[int], set[int]], str]
+"""Why a layer was not observed at those steps, given the steps at which it was."""
 
 
 @dataclass
@@ -54,7 +54,7 @@ class Ledger:
                 "kind": layer.kind,
                 "wanted": len(self.steps),
                 "seen": len(self.seen.get(layer.name, ())),
-                "reason": reason(layer, missing[layer.name]) if layer.name in missing else "",
+                "reason": self._why(layer, missing, reason),
             }
             for layer in self.expected
             if layer.name not in self.passed or layer.name in self.seen
@@ -71,7 +71,7 @@ class Ledger:
             by_reason: dict[str, list[str]] = {}
             for layer in self.expected:
                 if layer.name in missing:
-                    why = reason(layer, missing[layer.name])
+                    why = self._why(layer, missing, reason)
                     by_reason.setdefault(why, []).append(layer.name)
             told = "; ".join(f"{why}: {', '.join(names)}" for why, names in by_reason.items())
             raise CaptureError(
@@ -84,6 +84,11 @@ class Ledger:
                 f"no layer ran on the grid that was chosen; their grids were {', '.join(grids)}"
             )
 
+    def _why(self, layer: Layer, missing: dict[str, set[int]], reason: Reason) -> str:
+        if layer.name not in missing:
+            return ""
+        return reason(layer, missing[layer.name], self.seen.get(layer.name, set()))
+
 
 def _said(grid: Grid3 | None) -> str:
     if grid is None:
@@ -91,23 +96,41 @@ def _said(grid: Grid3 | None) -> str:
     return "×".join(map(str, grid if grid[0] > 1 else grid[1:]))
 
 
-def why_unseen(module: nn.Module | None, layer: Layer, steps: set[int], ran: set[int]) -> str:
+def why_unseen(
+    module: nn.Module | None, layer: Layer, steps: set[int], seen: set[int], ran: set[int]
+) -> str:
     """Why a layer was not observed, as far as its module tells.
 
     Args:
         module: the layer's, None if it is gone.
         layer: what is known of it.
         steps: at which it was not observed.
+        seen: at which it was.
         ran: at which it ran.
     """
     if layer.mute:
         return layer.mute
     idle = steps - ran
     if idle:
-        where = f" at {len(idle)} of the steps, first at step {min(idle)}" if ran else ""
-        return f"the layer did not run{where}"
+        return f"the layer did not run{_when(idle) if ran else ''}"
+    caches = _caches(module)
+    if caches:
+        return f"its output came from a cache ({', '.join(caches)}){_when(steps)}"
+    if seen:  # so its kernel can be tapped
+        why = "it had its output from a cache there, or another kernel than else"
+        return f"it computed no attention that could be seen{_when(steps)}: {why}"
     if module is None:
         return "it uses a kernel that can't be tapped"
     processor = getattr(module, "processor", None)
     user = type(module).__name__ if processor is None else f"processor {type(processor).__name__}"
     return f"its {user} uses a kernel that can't be tapped"
+
+
+def _when(steps: set[int]) -> str:
+    return f" at {len(steps)} of the steps, first at step {min(steps)}"
+
+
+def _caches(module: nn.Module | None) -> list[str]:
+    """The hooks of diffusers on a module that may answer with an earlier output."""
+    hooks = getattr(getattr(module, "_diffusers_hook", None), "hooks", {})
+    return [name for name in hooks if "cache" in name or "broadcast" in name]
