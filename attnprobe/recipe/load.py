@@ -9,7 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from attnprobe.errors import RecipeError
+from attnprobe.errors import ComponentError, RecipeError
 from attnprobe.models import ModelSpec
 from attnprobe.probe import Probe
 from attnprobe.recipe.overrides import Override
@@ -141,7 +141,10 @@ def check(value: Value, default_name: str, faults: Faults) -> Recipe:
     if not given.get("images", ("",)):
         faults.add(value.data["images"].place, "images", "at least one source is needed")
     faults.settle()
-    wrong = misfit(given["aggregate"], given["group"], given.get("refine", ()))
+    try:
+        wrong = misfit(given["aggregate"], given["group"], given.get("refine", ()))
+    except ComponentError as error:
+        wrong = ("group",), str(error)
     if wrong is not None:
         path, sentence = wrong
         if not isinstance(value.data[path[0]].data, list):
