@@ -222,6 +222,12 @@ class Segmentation:
                 f"Got {labels.max()} instead."
             )
         object.__setattr__(self, "labels", labels.astype(np.int32, copy=False))
+        maps = self.proposals
+        if maps is not None and (maps.ndim != 3 or not maps.isfinite().all()):
+            raise AttnProbeError(
+                "Segmentation: proposals must be finite, of shape (labels, h, w). "
+                f"Got {tuple(maps.shape)} with {int(maps.isnan().sum())} NaN instead."
+            )
 
     @property
     def size(self) -> Size:

@@ -132,13 +132,20 @@ class Model:
         return self.denoiser(latents, t, **conditions).sample
 
     def draw(self, prompt: str, steps: int, guidance: float, seed: int) -> Image:
-        """Have the pipeline draw a picture at its own size; the same for a seed on a device."""
-        drawn = self.pipe(
-            prompt,
-            num_inference_steps=steps,
-            guidance_scale=guidance,
-            generator=torch.Generator().manual_seed(seed),
-        )
+        """Have the pipeline draw a picture at its own size; the same for a seed on a device.
+
+        Raises:
+            ModelError: its scheduler has no such number of steps.
+        """
+        generator = torch.Generator().manual_seed(seed)
+        try:
+            drawn = self.pipe(
+                prompt, num_inference_steps=steps, guidance_scale=guidance, generator=generator
+            )
+        except (IndexError, ValueError) as error:
+            raise ModelError(
+                f"model {self.name} can't draw in {steps} steps with guidance {guidance:g}: {error}"
+            ) from error
         return drawn.images[0].convert("RGB")
 
     def _encode_prompt(self, prompt: str) -> tuple[torch.Tensor, torch.Tensor | None]:

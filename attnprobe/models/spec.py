@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
+
+from annotated_types import MinLen
 
 from attnprobe.errors import ModelError
 from attnprobe.models.hub import Source, locate
 from attnprobe.models.model import Model
 from attnprobe.models.presets import PRESETS
 from attnprobe.registry import checked, did_you_mean
+
+Text = Annotated[str, MinLen(1)]
 
 DType = Literal["float32", "float16", "bfloat16"]
 
@@ -30,10 +34,10 @@ class ModelSpec:
     """
 
     preset: str | None = None
-    repo: str | None = None
-    revision: str | None = None
+    repo: Text | None = None
+    revision: Text | None = None
     dtype: DType | None = None
-    device: str | None = None
+    device: Text | None = None
 
     def __post_init__(self) -> None:
         if (self.preset is None) == (self.repo is None):

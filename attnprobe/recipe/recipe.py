@@ -13,7 +13,7 @@ from pydantic import AfterValidator, Field
 
 from attnprobe import registry
 from attnprobe.errors import RecipeError
-from attnprobe.evaluate.protocol import PROTOCOLS, Match, Protocol, ProtocolName
+from attnprobe.evaluate.protocol import PROTOCOLS, Match, Protocol, ProtocolName, Side
 from attnprobe.files import write_whole
 from attnprobe.models import ModelSpec
 from attnprobe.probe import Probe
@@ -67,7 +67,7 @@ class Evaluate:
 
     protocol: ProtocolName = "whole"
     match: Match | None = None
-    size: Annotated[int, Ge(1)] | None = None
+    size: Side | None = None
     background: Annotated[int, Ge(0)] | None = None
 
     def __post_init__(self) -> None:
