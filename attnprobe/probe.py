@@ -32,6 +32,12 @@ Need = Literal["maps", "words", "features"]
 MAPS: frozenset[Need] = frozenset({"maps"})
 """What one that doesn't say needs."""
 
+NO_PROMPT = (
+    "probe.prompt is empty, but the aggregator needs the maps of its words; give a prompt that "
+    "says what the pictures show, such as 'a cat on a sofa'"
+)
+"""What is wrong with pictures that are read, not drawn, and words of no prompt."""
+
 
 @checked
 @dataclass(frozen=True)
@@ -113,11 +119,8 @@ class Probe:
                 captures["features"] = stack.enter_context(outputs)
             if "words" in needs:
                 chosen = words or _words(prompt)
-                if not chosen:
-                    raise ComponentError(
-                        "probe.prompt is empty, but the aggregator needs the maps of its words; "
-                        "give a prompt, such as 'a cat on a sofa'"
-                    )
+                if not _words(prompt):
+                    raise ComponentError(NO_PROMPT)
                 keep = TokenMaps.of(model.pipe.tokenizer, prompt, chosen)
                 maps = capture(model.denoiser, self.word_layers, keep)
                 captures["words"] = stack.enter_context(maps)

@@ -153,7 +153,7 @@ def find(kind: str, name: str) -> type:
 
 def did_you_mean(given: str, allowed: list[str]) -> str:
     """The end of a message about an unknown name: the nearest names, then all of them."""
-    near = difflib.get_close_matches(given, allowed, n=2, cutoff=0.6)
+    near = difflib.get_close_matches(str(given), allowed, n=2, cutoff=0.6)
     hint = f"; did you mean {' or '.join(near)}?" if near else ";"
     return f"{hint} allowed: {', '.join(allowed) or 'none'}"
 

@@ -7,6 +7,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from attnprobe.errors import ModelError
+from attnprobe.models.presets import PRESETS
+
+WEIGHTS = (".safetensors", ".ckpt", ".bin", ".pt", ".pth")
+"""How single files of weights are called."""
 
 NO_NETWORK_NEEDED = "--model tiny needs no network"
 
@@ -45,12 +49,25 @@ def locate(repo: str, revision: str | None = None) -> Source:
         ModelError: no such folder or hub name, not a pipeline, no safetensors, or no network.
     """
     folder = Path(repo).expanduser()
-    if folder.exists() or repo.startswith((".", "/", "~")):
+    if folder.exists() or repo.startswith((".", "/", "~")) or repo.endswith(WEIGHTS):
         return _locate_folder(repo, folder, revision)
+    if "://" in repo:
+        name = "/".join(repo.partition("://")[2].split("/")[1:3])
+        hint = f"; did you mean {name}?" if name.count("/") == 1 else ""
+        raise ModelError(
+            f"model {repo}: a model on the hub is named org/name, without address{hint}"
+        )
+    if repo in PRESETS:
+        raise ModelError(f"model {repo}: that is a preset's name; give it as preset, not as repo")
     return _locate_on_hub(repo, revision)
 
 
 def _locate_folder(repo: str, folder: Path, revision: str | None) -> Source:
+    if folder.is_file():
+        raise ModelError(
+            f"model {repo}: is a file, and a model is a folder in diffusers' form; write one with "
+            "diffusers.StableDiffusionPipeline.from_single_file(FILE).save_pretrained(FOLDER)"
+        )
     if not folder.is_dir():
         raise ModelError(f"model {repo}: there is no such folder")
     if not (folder / "model_index.json").is_file():

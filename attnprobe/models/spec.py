@@ -43,8 +43,10 @@ class ModelSpec:
         if (self.preset is None) == (self.repo is None):
             raise ModelError("a model needs either a preset or a repo, and not both")
         if self.preset is not None and self.preset not in PRESETS:
+            known = did_you_mean(self.preset, [*PRESETS])
+            hint = f"; a folder, or a name on the hub, is a repo: {self.preset}"
             raise ModelError(
-                f"unknown preset {self.preset!r}{did_you_mean(self.preset, [*PRESETS])}"
+                f"unknown preset {self.preset!r}{known}{hint if '/' in self.preset else ''}"
             )
 
     def load(self) -> Model:
@@ -70,6 +72,8 @@ def _device(name: str | None) -> Any:
     try:
         device = torch.device(name)
         torch.empty(0, device=device)
+        if device.type == "meta":
+            raise NotImplementedError("it holds shapes and no numbers")
     except (RuntimeError, AssertionError, NotImplementedError) as error:
         reason = str(error).partition("\n")[0]
         if reason.startswith("Expected one of"):  # and then a list of all there might ever be

@@ -49,8 +49,10 @@ class TokenMaps(Recorder):
         Places are counted in what the tokenizer makes of the prompt alone, without padding.
 
         Raises:
-            CaptureError: a word does not occur in the prompt, or in a part that is cut off.
+            CaptureError: a word does not occur in the prompt, or in a part that is cut off, or
+                what is given is no tokenizer, prompt or list of words.
         """
+        _check_given(tokenizer, prompt, words)
         return cls({word: token_places(tokenizer, prompt, word) for word in words})
 
     def record(self, call: AttentionCall) -> torch.Tensor | None:
@@ -77,6 +79,28 @@ class TokenMaps(Recorder):
         return torch.stack([maps[item, call.image_queries(item)] for item in range(batch)])
 
 
+def _check_given(tokenizer: Any, prompt: Any, words: Any) -> None:
+    """Refuse what looks like a tokenizer, a prompt or words and is none."""
+    if not callable(getattr(tokenizer, "tokenize", None)):
+        inner = getattr(tokenizer, "pipe", tokenizer)
+        has = "pipe.tokenizer" if hasattr(inner, "tokenizer") else "a pipeline's tokenizer"
+        raise CaptureError(
+            f"TokenMaps.of wants a tokenizer, such as {has}. Got {type(tokenizer).__name__}."
+        )
+    if not isinstance(prompt, str):
+        raise CaptureError(f"TokenMaps.of wants one prompt, a text. Got {prompt!r} instead.")
+    if isinstance(words, str):
+        raise CaptureError(
+            f"TokenMaps.of wants a list of words, such as [{words!r}]. Got {words!r}."
+        )
+    if (
+        not isinstance(words, list | tuple)
+        or not words
+        or not all(isinstance(w, str) for w in words)
+    ):
+        raise CaptureError(f"TokenMaps.of wants a list of words. Got {words!r} instead.")
+
+
 def find_word(prompt: str, word: str) -> re.Match[str] | None:
     """Where a whole word (or several in a row) first stands in a prompt, capitals apart."""
     pattern = rf"(?<!{_LETTER}){re.escape(word)}(?!{_LETTER})"
@@ -99,6 +123,8 @@ def token_places(tokenizer: Any, prompt: str, word: str) -> tuple[int, ...]:
         )
     found = find_word(prompt, word)
     if found is None:
+        if not prompt.strip():
+            raise CaptureError(f"the prompt is empty, so it has no word {word!r}")
         raise CaptureError(f"the prompt has no word {word!r}{did_you_mean(word, prompt.split())}")
     limit = tokenizer.model_max_length
     limited = {"truncation": True, "max_length": limit} if limit < _LONG else {}
