@@ -14,7 +14,7 @@ from PIL import Image
 from attnprobe import AttentionField, AttnProbeError, Segmentation
 from attnprobe.evaluate.protocol import Protocol
 from attnprobe.recipe.json_schema import leaf
-from attnprobe.recipe.schema import recipe_fields, type_hints
+from attnprobe.recipe.keys import recipe_fields, type_hints
 from attnprobe.registry import entries
 from attnprobe.stages import takes
 from attnprobe.testing.samples import sample_fields, sample_layers, sample_words

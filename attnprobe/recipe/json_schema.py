@@ -19,9 +19,9 @@ from attnprobe.models import ModelSpec
 from attnprobe.models.presets import PRESETS
 from attnprobe.probe import Probe
 from attnprobe.recipe.docstring import Docstring
+from attnprobe.recipe.keys import dataclass_in, is_required, recipe_fields, type_hints
 from attnprobe.recipe.load import REQUIRED
 from attnprobe.recipe.recipe import Evaluate, Name, Recipe, Seed, plain
-from attnprobe.recipe.schema import dataclass_in, is_required, recipe_fields, type_hints
 from attnprobe.recipe.sweep import SWEPT
 
 Schema = dict[str, Any]

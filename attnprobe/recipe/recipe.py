@@ -17,8 +17,8 @@ from attnprobe.evaluate.protocol import PROTOCOLS, Match, Protocol, ProtocolName
 from attnprobe.files import write_whole
 from attnprobe.models import ModelSpec
 from attnprobe.probe import Probe
+from attnprobe.recipe.keys import recipe_fields
 from attnprobe.recipe.reader import to_yaml
-from attnprobe.recipe.schema import recipe_fields
 from attnprobe.registry import checked
 
 if TYPE_CHECKING:
