@@ -49,7 +49,7 @@ def locate(repo: str, revision: str | None = None) -> Source:
         ModelError: no such folder or hub name, not a pipeline, no safetensors, or no network.
     """
     folder = Path(repo).expanduser()
-    if folder.exists() or repo.startswith((".", "/", "~")) or repo.endswith(WEIGHTS):
+    if is_local(repo):
         return _locate_folder(repo, folder, revision)
     if "://" in repo:
         name = "/".join(repo.partition("://")[2].split("/")[1:3])
@@ -60,6 +60,12 @@ def locate(repo: str, revision: str | None = None) -> Source:
     if repo in PRESETS:
         raise ModelError(f"model {repo}: that is a preset's name; give it as preset, not as repo")
     return _locate_on_hub(repo, revision)
+
+
+def is_local(repo: str) -> bool:
+    """Whether a place on this machine is meant, whether or not something is there."""
+    there = Path(repo).expanduser().exists()
+    return there or repo.startswith((".", "/", "~")) or repo.endswith(WEIGHTS)
 
 
 def _locate_folder(repo: str, folder: Path, revision: str | None) -> Source:

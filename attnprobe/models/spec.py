@@ -55,7 +55,7 @@ class ModelSpec:
         Raises:
             ModelError: it can't be found, reached, or loaded, or it has no UNet to probe.
         """
-        device = _device(self.device)
+        device = device_of(self.device)
         dtype = self.dtype or ("float16" if device.type == "cuda" else "float32")
         repo = PRESETS[self.preset].repo if self.preset else self.repo
         assert repo is not None
@@ -64,7 +64,12 @@ class ModelSpec:
         return Model(pipe, device, self.preset or repo, source.revision, source.fingerprint())
 
 
-def _device(name: str | None) -> Any:
+def device_of(name: str | None) -> Any:
+    """The device of that name, by default a GPU if there is one.
+
+    Raises:
+        ModelError: it can't be used here.
+    """
     import torch
 
     if name is None:
