@@ -8,7 +8,7 @@ import traceback
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Annotated, Any
+from typing import Annotated, TextIO
 
 import typer
 
@@ -43,12 +43,19 @@ def told(debug: bool) -> Iterator[None]:
         warnings.showwarning = show
 
 
-def _noted(message: Any, category: type[Warning], filename: str, line: int, *rest: Any) -> None:
+def _noted(
+    message: Warning | str,
+    category: type[Warning],
+    filename: str,
+    lineno: int,
+    file: TextIO | None = None,
+    line: str | None = None,
+) -> None:
     """A warning as the terminal shows it: our own in a sentence."""
     if issubclass(category, PluginWarning):
         typer.echo(f"note: {message}", err=True)
     else:
-        typer.echo(warnings.formatwarning(message, category, filename, line), err=True, nl=False)
+        typer.echo(warnings.formatwarning(message, category, filename, lineno), err=True, nl=False)
 
 
 def tell(error: AttnProbeError, debug: bool) -> None:

@@ -40,8 +40,8 @@ def make(
     hints = type_hints(component)
     allowed = [*also, *(field.name for field in keys)]
     if not isinstance(value.data, dict):
-        said = mapping_example(component, value)
-        example = f"such as {in_a_line(said)}" if said else "of keys"
+        meant = mapping_example(component, value)
+        example = f"such as {in_a_line(meant)}" if meant else "of keys"
         sentence = f"must be a mapping {example}; got {_shown_as_text(value)}"
         faults.add(value.place, path, f"{sentence}; allowed: {', '.join(allowed)}")
         return None
