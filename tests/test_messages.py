@@ -85,7 +85,7 @@ def test_a_layer_by_its_number(unet):
 
 def test_proposals_may_be_arrays():
     maps = np.zeros((2, 2, 2))
-    maps[1, :, 1] = 1
+    maps[0, :, 0] = maps[1, :, 1] = 1
     made = Segmentation(np.array([[0, 1], [0, 1]]), proposals=maps)
     assert made.resized((4, 4)).labels[0].tolist() == [0, 0, 1, 1]
 
