@@ -32,7 +32,7 @@ def test_map_at_is_the_querys_row():
         (torch.ones(4, 5), (2, 2), r"rows must be \(H·W, H·W\) = \(4, 4\) for the grid 2×2"),
         (torch.ones(4, 4), (2, 2), "Row 0 sums to 4 instead"),
         (torch.full((4, 4), float("nan")), (2, 2), "Row 0 sums to nan instead"),
-        (torch.zeros(0, 0), (0, 0), "rows must be"),
+        (torch.zeros(0, 0), (0, 0), "grid must be"),
     ],
 )
 def test_field_refuses(rows, grid, message):

@@ -70,9 +70,9 @@ def test_words_of_a_tokenizer(tiny):
     assert TokenMaps.of(tokens, PROMPT, ("star",)).tokens.keys() == {"star"}
 
 
-@pytest.mark.parametrize("heads", [0, "ab", [-1], [0.5], []])
+@pytest.mark.parametrize("heads", [0, "ab", [0.5], []])
 def test_heads_of_an_edit(unet, heads):
-    with pytest.raises(AttnProbeError, match=r"numbers of heads, such as \(0, 3\), or None"):
+    with pytest.raises(AttnProbeError, match="numbers of heads, or None for all. Got"):
         AttentionHooks(unet).edit(lambda probs, call: probs, heads=heads)
 
 

@@ -166,11 +166,11 @@ class AttentionHooks:
         """
         _one_of("on", on, ("probs", "out"))
         _check_callable("an edit's function", function, "f(tensor, call)")
-        if heads is not None and (not _are_numbers(heads) or not heads):
-            got = "none" if isinstance(heads, Collection) and not heads else repr(heads)
+        numbers = isinstance(heads, Collection) and all(isinstance(head, int) for head in heads)
+        if heads is not None and not (numbers and heads):
+            got = "none" if numbers else repr(heads)
             raise CaptureError(
-                f"heads must be numbers of heads, such as (0, 3), or None for all. "
-                f"Got {got} instead."
+                f"heads must be numbers of heads, or None for all. Got {got} instead."
             )
         chosen = None if heads is None else tuple(heads)
         return self._register(Edit(function, on, chosen), layers, steps, ())
@@ -230,7 +230,7 @@ class AttentionHooks:
         selection = Layers() if layers is None else layers
         if not isinstance(selection, Layers):
             raise CaptureError(f"layers must be Layers(...). Got {layers!r} instead.")
-        if steps is not None and not callable(steps) and not _are_numbers(steps):
+        if steps is not None and not callable(steps) and not _are_steps(steps):
             raise CaptureError(
                 "steps must be numbers counted from 0, such as [0, 10] or range(5), or a condition "
                 f"on the Moment. Got {steps!r} instead."
@@ -356,7 +356,7 @@ def _check_callable(what: str, given: Any, form: str) -> None:
         raise CaptureError(f"{what} must be a function, called as {form}. Got {given!r} instead.")
 
 
-def _are_numbers(steps: Any) -> bool:
+def _are_steps(steps: Any) -> bool:
     return isinstance(steps, Collection) and all(
         isinstance(step, int) and step >= 0 for step in steps
     )
