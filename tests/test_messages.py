@@ -72,7 +72,7 @@ def test_words_of_a_tokenizer(tiny):
 
 @pytest.mark.parametrize("heads", [0, "ab", [0.5], []])
 def test_heads_of_an_edit(unet, heads):
-    with pytest.raises(AttnProbeError, match="numbers of heads, or None for all. Got"):
+    with pytest.raises(AttnProbeError, match="numbers of heads, or None for all"):
         AttentionHooks(unet).edit(lambda probs, call: probs, heads=heads)
 
 
