@@ -27,3 +27,7 @@ class CaptureError(AttnProbeError):
 
 class RunError(AttnProbeError):
     """A run's folder can't be written, or a run can't go on."""
+
+
+class PluginWarning(UserWarning):
+    """A plug-in is disabled, for it can't be imported or its name is taken; nothing else is."""

@@ -6,7 +6,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -37,7 +37,8 @@ class AttentionField:
         features: (H, W, C) float32, what the layer hands on at each token, where that was kept.
 
     Raises:
-        AttnProbeError: a shape does not fit the grid, or a row does not sum to 1.
+        AttnProbeError: a shape does not fit the grid, an entry is negative, or a row does not sum
+            to 1.
     """
 
     rows: torch.Tensor
@@ -46,13 +47,20 @@ class AttentionField:
     features: torch.Tensor | None = None
 
     def __post_init__(self) -> None:
-        rows = torch.as_tensor(self.rows).detach().to(torch.float32)
-        grid = (int(self.grid[0]), int(self.grid[1]))
+        rows = _tensor(self.rows, f"AttentionField{self._said()}: rows")
+        grid = _size(self.grid, f"AttentionField{self._said()}: grid")
         n = grid[0] * grid[1]
         if n < 1 or rows.shape != (n, n):
             raise AttnProbeError(
                 f"AttentionField{self._said()}: rows must be (H·W, H·W) = ({n}, {n}) for the grid "
                 f"{grid[0]}×{grid[1]}. Got {tuple(rows.shape)} instead."
+            )
+        low = rows.amin(1)
+        if (low < 0).any():
+            i = int((low < 0).nonzero()[0])
+            raise AttnProbeError(
+                f"AttentionField{self._said()}: probabilities must be 0 or more. "
+                f"Row {i} has {low[i].item():.6g}."
             )
         sums = rows.sum(1)
         bad = ~((sums - 1).abs() < 1e-2)  # written so that NaN is bad too
@@ -68,7 +76,7 @@ class AttentionField:
             object.__setattr__(self, "features", self._checked_features(self.features))
 
     def _checked_features(self, given: torch.Tensor) -> torch.Tensor:
-        features = torch.as_tensor(given).detach().to(torch.float32)
+        features = _tensor(given, f"AttentionField{self._said()}: features")
         if features.ndim != 3 or features.shape[:2] != self.grid or not features.isfinite().all():
             raise AttnProbeError(
                 f"AttentionField{self._said()}: features must be finite, of shape (H, W, C) on the "
@@ -87,7 +95,8 @@ class AttentionField:
     def map_at(self, y: int, x: int) -> torch.Tensor:
         """The map (H, W) of the query at row y, column x of the grid."""
         height, width = self.grid
-        if not (0 <= y < height and 0 <= x < width):
+        whole = isinstance(y, int | np.integer) and isinstance(x, int | np.integer)
+        if not (whole and 0 <= y < height and 0 <= x < width):
             raise AttnProbeError(
                 f"map_at: the grid is {height}×{width}, so y must be 0 to {height - 1} and "
                 f"x 0 to {width - 1}. Got ({y}, {x}) instead."
@@ -105,6 +114,7 @@ class AttentionField:
         """
         from attnprobe.resample import resample
 
+        grid = _size(grid, "resized: a grid")
         rows = resample(self.rows, self.grid, grid)
         return replace(self, rows=rows, grid=grid, features=None)
 
@@ -149,8 +159,12 @@ class WordMaps:
     origin: str = ""
 
     def __post_init__(self) -> None:
-        maps, words = torch.as_tensor(self.maps).detach().to(torch.float32), tuple(self.words)
         said = f"WordMaps from {self.origin}" if self.origin else "WordMaps"
+        if isinstance(self.words, str):
+            raise AttnProbeError(
+                f"{said}: words must be a tuple, such as ({self.words!r},). Got {self.words!r}."
+            )
+        maps, words = _tensor(self.maps, f"{said}: maps"), tuple(self.words)
         if maps.ndim != 3 or maps.numel() == 0 or len(maps) != len(words):
             raise AttnProbeError(
                 f"{said}: maps must be (words, H, W), for {len(words)} words here. "
@@ -225,7 +239,26 @@ class Segmentation:
             raise AttnProbeError(
                 f"Segmentation: labels must be 0 or more. Got {labels.min()} instead."
             )
+        if labels.max() > np.iinfo(np.int32).max:
+            raise AttnProbeError(
+                "Segmentation: labels must be at most 2,147,483,647, the largest of 32 bits. "
+                f"Got {labels.max()} instead."
+            )
         object.__setattr__(self, "labels", labels.astype(np.int32, copy=False))
+        if self.names is not None and not isinstance(self.names, dict):
+            raise AttnProbeError(
+                "Segmentation: names are by label's number, such as {0: 'sky', 1: 'sea'}. "
+                f"Got {self.names!r} instead."
+            )
+        if self.proposals is None:
+            return
+        maps = _tensor(self.proposals, "Segmentation: proposals")
+        if maps.ndim != 3 or maps.numel() == 0 or not maps.isfinite().all():
+            raise AttnProbeError(
+                "Segmentation: proposals must be finite, of shape (labels, h, w). "
+                f"Got {tuple(maps.shape)} with {int(maps.isnan().sum())} NaN instead."
+            )
+        object.__setattr__(self, "proposals", maps)
 
     @property
     def size(self) -> Size:
@@ -244,8 +277,7 @@ class Segmentation:
         winning a tie (Tian et al. 2024, section 3.3); labels alone are taken nearest. The
         proposals kept are still those of the grouper's grid, so resizing twice loses nothing.
         """
-        if min(size) < 1:
-            raise AttnProbeError(f"resized: a size must be at least 1×1. Got {size} instead.")
+        size = _size(size, "resized: a size")
         if self.proposals is None:
             tensor = torch.from_numpy(self.labels)[None, None].double()
             labels = F.interpolate(tensor, size=size, mode="nearest-exact")[0, 0].to(torch.int32)
@@ -254,7 +286,7 @@ class Segmentation:
         return replace(self, labels=labels.numpy())
 
     def save(self, path: str | Path) -> None:
-        """Write the labels as an indexed PNG (8 bits up to 256 numbers, 16 bits grey above)."""
+        """Write the labels as a PNG: indexed, 8 bits, up to number 254; grey of 16 bits above."""
         from attnprobe.view.labels import save_labels
 
         save_labels(self.labels, Path(path))
@@ -269,6 +301,26 @@ class Segmentation:
         from attnprobe.view.html import segmentation_html
 
         return segmentation_html(self)
+
+
+def _tensor(given: Any, what: str) -> torch.Tensor:
+    """Numbers as float32, off the graph."""
+    try:
+        return torch.as_tensor(given).detach().to(torch.float32)
+    except (TypeError, ValueError, RuntimeError):
+        raise AttnProbeError(
+            f"{what} must be numbers, an array or a tensor. Got {type(given).__name__} instead."
+        ) from None
+
+
+def _size(given: Any, what: str) -> Size:
+    """Height and width, whole numbers of 1 or more."""
+    pair = tuple(given) if isinstance(given, list | tuple | torch.Size) else ()
+    if len(pair) != 2 or not all(isinstance(n, int | np.integer) and n >= 1 for n in pair):
+        raise AttnProbeError(
+            f"{what} must be (height, width), whole numbers of at least 1. Got {given} instead."
+        )
+    return int(pair[0]), int(pair[1])
 
 
 def _argmax_upsampled(proposals: torch.Tensor, size: Size) -> torch.Tensor:

@@ -11,7 +11,8 @@ from PIL import Image
 
 from attnprobe.cache import FieldCache
 from attnprobe.data.base import Drawing
-from attnprobe.data.images import read_image
+from attnprobe.data.images import array_rgb, naming, read_image, upright_rgb
+from attnprobe.data.labels import check_size
 from attnprobe.errors import ComponentError, ImageError
 from attnprobe.field_key import field_key
 from attnprobe.fields import AnyField, Segmentation, refuse_nan
@@ -21,7 +22,7 @@ from attnprobe.probe import MAPS, Need, Probe
 from attnprobe.stages import misfit
 
 ImageLike = str | Path | Image.Image | np.ndarray
-"""A picture's file, a PIL image, or an array (H, W, 3) of uint8."""
+"""A picture's file, a PIL image, or an array such as (H, W, 3) of uint8."""
 
 
 @dataclass(frozen=True)
@@ -87,7 +88,7 @@ class Pipeline:
         """Segment an image.
 
         Args:
-            image: path, PIL image, (H, W, 3) uint8 array, or what the model is to draw.
+            image: path, PIL image, array such as (H, W, 3) uint8, or what the model is to draw.
             truth: (H, W) labels, −1 void, for groupers that are told the true number.
 
         Returns:
@@ -99,8 +100,14 @@ class Pipeline:
     def cut(
         self, field: AnyField, picture: Image.Image, truth: np.ndarray | None = None
     ) -> Segmentation:
-        """Group and refine a picture's aggregated attention; see `segment`."""
+        """Group and refine a picture's aggregated attention; see `segment`.
+
+        Raises:
+            ImageError: the truth isn't of the picture's size.
+        """
         view = self.view(picture)
+        if truth is not None:
+            check_size(truth, (picture.height, picture.width))
         rng = np.random.default_rng(self.seed)
         seen = None if truth is None else view.crop(truth)
         segmentation = self.group(field, rng=rng, truth=seen)
@@ -110,17 +117,20 @@ class Pipeline:
 
 
 def as_image(image: ImageLike) -> Image.Image:
-    """A path, PIL image or array as an RGB picture.
+    """A path, PIL image or array as an upright RGB picture; all get what a file gets.
+
+    See `read_image` and `array_rgb`.
 
     Raises:
-        ImageError: the file can't be read, or the array isn't (H, W, 3) uint8.
+        ImageError: the file can't be read, or the image or array holds no picture.
     """
-    if isinstance(image, Image.Image):
-        return image.convert("RGB")
     if isinstance(image, str | Path):
         return read_image(image)
-    if image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8:
-        raise ImageError(
-            f"an image array must be (H, W, 3) uint8. Got {image.dtype} {image.shape} instead."
-        )
-    return Image.fromarray(image)
+    if isinstance(image, Image.Image):
+        with naming("the image given"):
+            return upright_rgb(image)
+    if isinstance(image, np.ndarray):
+        return array_rgb(image)
+    raise ImageError(
+        f"an image is a path, a PIL image or a NumPy array. Got {type(image).__name__} instead."
+    )

@@ -32,6 +32,12 @@ Need = Literal["maps", "words", "features"]
 MAPS: frozenset[Need] = frozenset({"maps"})
 """What one that doesn't say needs."""
 
+NO_PROMPT = (
+    "probe.prompt is empty, but the aggregator needs the maps of its words; give a prompt that "
+    "says what the pictures show, such as 'a cat on a sofa'"
+)
+"""What is wrong with pictures that are read, not drawn, and words of no prompt."""
+
 
 @checked
 @dataclass(frozen=True)
@@ -43,7 +49,8 @@ class Probe:
         fit: ``resize``: the whole image at about size² pixels, aspect kept; ``crop``: the centre
             square at size × size.
         timesteps: told to the denoiser, one pass each; the maps are averaged.
-        noise: add the scheduler's noise of that timestep to the latent; DiffSeg adds none.
+        noise: add noise to the latent, as much as in the model's training at that timestep;
+            DiffSeg adds none.
         draws: of the noise, a pass each; the maps are averaged.
         prompt: text condition.
         layers: which attention layers; self-attention by default.
@@ -112,11 +119,8 @@ class Probe:
             captures["features"] = capture(model.denoiser, self.layers, Features(projected=True))
         if "words" in needs:
             chosen = words or _words(prompt)
-            if not chosen:
-                raise ComponentError(
-                    "probe.prompt is empty, but the aggregator needs the maps of its words; "
-                    "give a prompt, such as 'a cat on a sofa'"
-                )
+            if not _words(prompt):
+                raise ComponentError(NO_PROMPT)
             keep = TokenMaps.of(model.pipe.tokenizer, prompt, chosen)
             captures["words"] = capture(model.denoiser, self.word_layers, keep)
         with _open(*captures.values()):

@@ -11,13 +11,15 @@ import difflib
 import functools
 import importlib
 import inspect
+import threading
 import typing
+import warnings
 from collections.abc import Callable
-from dataclasses import dataclass, fields
-from importlib.metadata import entry_points
+from dataclasses import dataclass, fields, is_dataclass
+from importlib.metadata import EntryPoint, entry_points
 from typing import Any, TypeVar
 
-from attnprobe.errors import ComponentError
+from attnprobe.errors import ComponentError, PluginWarning
 
 T = TypeVar("T", bound=type)
 
@@ -81,18 +83,47 @@ grouper = functools.partial(register, "groupers")
 refiner = functools.partial(register, "refiners")
 
 
+_disabled: dict[tuple[str, str], str] = {}
+"""Why a plug-in's component isn't there, by kind and name."""
+
+_lock = threading.RLock()
+
+
 @functools.cache
 def _load(kind: str) -> None:
+    """Import ours and all plug-ins; one that can't be had disables itself and is warned of."""
     importlib.import_module(KINDS[kind])
-    for point in entry_points(group=f"attnprobe.{kind}"):
-        try:
-            component = point.load()
-        except Exception as error:
-            raise ComponentError(
-                f"the plug-in {point.value!r} ({kind[:-1]} {point.name!r}) failed to load: {error}"
-            ) from error
-        if (kind, point.name) not in _entries:
-            register(kind, point.name)(component)
+    with _lock:
+        for point in entry_points(group=f"attnprobe.{kind}"):
+            before = dict(_entries)
+            try:
+                _adopt(kind, point)
+            except (Exception, SystemExit) as error:
+                _entries.clear()  # a module that breaks off may have registered some
+                _entries.update(before)
+                why = " ".join(str(error).split()) or type(error).__name__
+                said = (
+                    f"the plug-in {point.value!r} ({kind[:-1]} {point.name!r}) is disabled: {why}"
+                )
+                _disabled[kind, point.name] = said
+                warnings.warn(said, PluginWarning, stacklevel=3)
+
+
+def _adopt(kind: str, point: EntryPoint) -> None:
+    """Register what an entry point leads to, unless its module has.
+
+    Raises:
+        ComponentError: it is no component, or another has its name.
+    """
+    component = point.load()
+    if not (isinstance(component, type) and is_dataclass(component)):
+        raise ComponentError(f"{component!r} is no component; a frozen dataclass is needed")
+    if not any("__call__" in vars(each) for each in component.__mro__):
+        raise ComponentError(f"{component.__qualname__} has no __call__")
+    _adapters(component)  # so that annotations which can't be read harm no other component
+    if (kind, point.name) in _entries and _entries[kind, point.name].component is component:
+        return
+    register(kind, point.name)(component)
 
 
 def entries(kind: str) -> list[Entry]:
@@ -105,11 +136,13 @@ def find(kind: str, name: str) -> type:
     """The component class of that kind and name.
 
     Raises:
-        ComponentError: unknown name; the nearest known ones are shown.
+        ComponentError: unknown name, the nearest known ones are shown; or its plug-in is disabled.
     """
     _load(kind)
     if (kind, name) in _entries:
         return _entries[kind, name].component
+    if (kind, name) in _disabled:
+        raise ComponentError(_disabled[kind, name])
     known = [entry.name for entry in entries(kind)]
     near = did_you_mean(name, known)
     raise ComponentError(
@@ -120,7 +153,7 @@ def find(kind: str, name: str) -> type:
 
 def did_you_mean(given: str, allowed: list[str]) -> str:
     """The end of a message about an unknown name: the nearest names, then all of them."""
-    near = difflib.get_close_matches(given, allowed, n=2, cutoff=0.6)
+    near = difflib.get_close_matches(str(given), allowed, n=2, cutoff=0.6)
     hint = f"; did you mean {' or '.join(near)}?" if near else ";"
     return f"{hint} allowed: {', '.join(allowed) or 'none'}"
 

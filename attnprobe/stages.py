@@ -6,13 +6,17 @@ Both are read off the annotations of ``__call__``: an aggregator's answer, and t
 
 from __future__ import annotations
 
+import functools
+import operator
+import re
 import typing
 from collections.abc import Sequence
 from types import FunctionType
 from typing import Any
 
 from attnprobe import registry
-from attnprobe.fields import AttentionField, WordMaps
+from attnprobe.errors import ComponentError
+from attnprobe.fields import AnyField, AttentionField, WordMaps
 
 Kinds = tuple[type, ...]
 
@@ -33,7 +37,11 @@ def takes(component: Any) -> Kinds:
 
 
 def misfit(aggregate: Any, group: Any, refine: Sequence[Any] = ()) -> tuple[Path, str] | None:
-    """The first stage that can't take what the aggregator gives: where it is, and a sentence."""
+    """The first stage that can't take what the aggregator gives: where it is, and a sentence.
+
+    Raises:
+        ComponentError: an annotation can't be read.
+    """
     given = gives(aggregate)
     stages: list[tuple[Path, Any]] = [(("group",), group)]
     stages += [(("refine", number), stage) for number, stage in enumerate(refine)]
@@ -52,12 +60,30 @@ def _kinds(component: Any, name: str) -> Kinds:
     call: Any = component if isinstance(component, FunctionType) else cls.__call__
     hint = getattr(call, "__annotations__", {}).get(name)
     if isinstance(hint, str):
-        try:  # this one alone: others may name what is imported for type checkers only
-            hint = eval(hint, call.__globals__)
-        except NameError:
-            return (AttentionField,)
+        hint = _read(hint, call)
     kinds = typing.get_args(hint) or (hint,)
     return tuple(kind for kind in kinds if kind in _FIELDS) or (AttentionField,)
+
+
+def _read(hint: str, call: Any) -> Any:
+    """What an annotation says, by its words where its names are imported for type checkers only.
+
+    Raises:
+        ComponentError: it has names that say nothing.
+    """
+    try:
+        return eval(hint, call.__globals__)
+    except NameError:
+        words = re.findall(r"[^\W\d]\w*", hint)
+    known = {"AttentionField": AttentionField, "WordMaps": WordMaps, "AnyField": AnyField}
+    for word in words:
+        if word in known:
+            others = [known[each] for each in words if each in known]
+            return functools.reduce(operator.or_, others)
+    raise ComponentError(
+        f"{call.__module__}.{call.__qualname__}: its annotation {hint!r} can't be read while it "
+        "runs; import AttentionField or WordMaps outside of TYPE_CHECKING, under their own names"
+    )
 
 
 def _that_give(kinds: Kinds) -> list[str]:

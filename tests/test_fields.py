@@ -32,7 +32,7 @@ def test_map_at_is_the_querys_row():
         (torch.ones(4, 5), (2, 2), r"rows must be \(H·W, H·W\) = \(4, 4\) for the grid 2×2"),
         (torch.ones(4, 4), (2, 2), "Row 0 sums to 4 instead"),
         (torch.full((4, 4), float("nan")), (2, 2), "Row 0 sums to nan instead"),
-        (torch.zeros(0, 0), (0, 0), "rows must be"),
+        (torch.zeros(0, 0), (0, 0), "grid must be"),
     ],
 )
 def test_field_refuses(rows, grid, message):
@@ -106,3 +106,19 @@ def test_labels_alone_are_taken_nearest():
 def test_segmentation_refuses(labels):
     with pytest.raises(AttnProbeError, match="Segmentation: labels must be"):
         Segmentation(labels)
+
+
+@given(st.integers(0, 3), st.floats(-1, -1e-30))
+def test_negative_probabilities_are_refused(row, value):
+    rows = torch.full((4, 4), 0.25)
+    rows[row, :2] = torch.tensor([value, 0.5 - value])
+    with pytest.raises(AttnProbeError, match=rf"from mine: .*Row {row} has -"):
+        AttentionField(rows, (2, 2), origin="mine")
+
+
+@pytest.mark.parametrize("kind", [np.uint32, np.int64, np.uint64])
+def test_labels_beyond_32_bits_are_refused(kind):
+    assert Segmentation(np.array([[0, 2**31 - 1]], kind)).labels.max() == 2**31 - 1
+    for number in (2**31, 2**32 - 1, np.iinfo(kind).max):
+        with pytest.raises(AttnProbeError, match=rf"at most 2,147,483,647.*Got {number}"):
+            Segmentation(np.array([[0, number]], kind))

@@ -6,6 +6,7 @@ from PIL import Image
 from attnprobe import AttnProbeError, Layers, Pipeline, Probe, Segmentation
 from attnprobe.aggregate import Multiscale
 from attnprobe.data.scenes import make_scene
+from attnprobe.errors import ImageError
 from attnprobe.group import DiffSeg
 from attnprobe.refine import KMeansRefiner
 
@@ -68,11 +69,22 @@ def test_a_path_an_array_and_a_picture_are_one_image(tiny, tmp_path):
 
 
 @pytest.mark.parametrize(
-    "array", [np.zeros((4, 4)), np.zeros((4, 4, 3)), np.zeros((4, 4, 4), "u1")]
+    ("given", "said"),
+    [
+        (np.zeros((4, 4), np.int64), "Got int64 \\(4, 4\\) instead"),
+        (np.zeros((4, 4, 5), "u1"), "Got uint8 \\(4, 4, 5\\) instead"),
+        (np.zeros(4, "u1"), "Got uint8 \\(4,\\) instead"),
+        (np.zeros((0, 4, 3), "u1"), "without pixels"),
+        (np.full((4, 4, 3), np.nan), "must be from 0 to 255. Got nan"),
+        (np.full((4, 4), -1, np.int32), "must be from 0 to 65535. Got -1"),
+        ([[1, 2]], "a path, a PIL image or a NumPy array. Got list"),
+        (Image.new("RGB", (0, 4)), "the image given: a picture without pixels"),
+        (Image.new("F", (4, 4), 300.0), "the image given: values in mode F must be from 0 to 255"),
+    ],
 )
-def test_arrays_that_are_no_image(tiny, array):
-    with pytest.raises(AttnProbeError, match=r"must be \(H, W, 3\) uint8. Got"):
-        pipeline(tiny).segment(array)
+def test_what_is_no_image(tiny, given, said):
+    with pytest.raises(ImageError, match=said):
+        pipeline(tiny).segment(given)
 
 
 def test_cross_attention_alone_gives_no_field(tiny):
@@ -107,3 +119,10 @@ def test_kmeans_refiner_settles_where_means_do_not_move(tiny):
     nearest = torch.cdist(field.rows, means).argmin(1)
     again = torch.stack([field.rows[nearest == k].mean(0) for k in range(len(means))])
     assert (again - means).abs().max() < 1e-3 * means.max()
+
+
+def test_a_truth_of_another_size_is_refused(tiny):
+    """A larger one would be cut to the picture's size, and its labels lie elsewhere."""
+    picture = make_scene("test", 0).image
+    with pytest.raises(ImageError, match="labels must have their picture's size, 128×128"):
+        pipeline(tiny).segment(picture, np.zeros((256, 256), int))

@@ -1,11 +1,15 @@
+import re
 from dataclasses import dataclass
+from types import SimpleNamespace
 from typing import Annotated
 
 import pytest
 from annotated_types import Ge
 
-from attnprobe import AttnProbeError, grouper
-from attnprobe.group import DiffSeg
+from attnprobe import AttnProbeError, grouper, registry
+from attnprobe.cli import main
+from attnprobe.errors import PluginWarning
+from attnprobe.group import DiffSeg, KMeans
 from attnprobe.registry import _entries, entries, find
 
 
@@ -63,18 +67,115 @@ def test_parameters_are_checked_and_converted_whenever_one_is_made():
         Checked([3, 0])
 
 
-def test_a_plug_in_that_fails_to_load_is_named(monkeypatch):
-    from attnprobe import registry
+@dataclass(frozen=True)
+class Good:
+    """A plug-in's grouper."""
 
-    class Point:
-        name, value = "broken", "nowhere:Nothing"
+    def __call__(self, field):
+        """Nothing."""
 
-        def load(self):
-            raise ImportError("No module named 'nowhere'")
 
-    monkeypatch.setattr(registry, "entry_points", lambda group: [Point()])
-    registry._load.cache_clear()
-    with pytest.raises(AttnProbeError, match=r"plug-in 'nowhere:Nothing' \(grouper 'broken'\)"):
-        entries("groupers")
+@dataclass(frozen=True)
+class Unreadable:
+    """One whose annotations name nothing."""
+
+    size: "Nowhere" = 1  # noqa: F821
+
+    def __call__(self, field):
+        """Nothing."""
+
+
+@dataclass(frozen=True)
+class Idle:
+    """One that does nothing."""
+
+
+def point(name: str, load) -> SimpleNamespace:
+    """An entry point, as packages have them."""
+    return SimpleNamespace(name=name, value=f"package:{name}", load=load)
+
+
+def fails(error: BaseException):
+    def load():
+        raise error
+
+    return load
+
+
+@pytest.fixture
+def plugged(monkeypatch):
+    """Loads groupers anew, with entry points besides ours."""
+
+    def plug(*points):
+        monkeypatch.setattr(registry, "entry_points", lambda group: list(points))
+        registry._load.cache_clear()
+
+    yield plug
     monkeypatch.undo()
+    registry._disabled.clear()
     registry._load.cache_clear()
+
+
+@pytest.mark.parametrize(
+    ("load", "why"),
+    [
+        (fails(ImportError("No module named 'nowhere'")), "No module named 'nowhere'"),
+        (fails(SystemExit(3)), "3"),
+        (fails(ValueError()), "ValueError"),
+        (lambda: 3, "3 is no component; a frozen dataclass is needed"),
+        (lambda: Idle, "Idle has no __call__"),
+        (lambda: Unreadable, "name 'Nowhere' is not defined"),
+    ],
+)
+def test_a_plug_in_that_cant_be_had_disables_itself_alone(plugged, load, why):
+    plugged(point("first", lambda: Good), point("broken", load), point("last", lambda: Good))
+    said = rf"the plug-in 'package:broken' \(grouper 'broken'\) is disabled: {re.escape(why)}"
+    with pytest.warns(PluginWarning, match=said):
+        assert find("groupers", "diffseg") is DiffSeg
+    names = [entry.name for entry in entries("groupers")]
+    assert {"first", "last", "kmeans"} <= {*names}
+    assert "broken" not in names
+    with pytest.raises(AttnProbeError, match=said):
+        find("groupers", "broken")
+
+
+def test_a_name_that_is_taken_is_told_and_stays(plugged):
+    plugged(
+        point("kmeans", lambda: Good), point("mine", lambda: Good), point("mine", lambda: KMeans)
+    )
+    with pytest.warns(PluginWarning) as warned:
+        assert find("groupers", "kmeans") is KMeans
+    ours, own = (f"{c.__module__}.{c.__qualname__}" for c in (KMeans, Good))
+    assert [str(each.message).partition("disabled: ")[2] for each in warned] == [
+        f"grouper 'kmeans' is defined twice: by {ours} and by {own}",
+        f"grouper 'mine' is defined twice: by {own} and by {ours}",
+    ]
+    assert find("groupers", "mine") is Good
+
+
+def test_what_a_broken_module_registered_is_forgotten(plugged):
+    def load():
+        grouper("half")(Good)
+        raise ImportError("then it broke")
+
+    plugged(point("whole", load))
+    with pytest.warns(PluginWarning, match="then it broke"):
+        assert "half" not in [entry.name for entry in entries("groupers")]
+
+
+def test_a_module_that_registers_itself_is_no_clash(plugged, recwarn):
+    plugged(point("own", lambda: grouper("own")(Good)))
+    assert find("groupers", "own") is Good
+    assert not [each for each in recwarn if each.category is PluginWarning]
+
+
+def test_the_command_line_tells_it_in_a_note(plugged, capsys):
+    plugged(point("broken", fails(ImportError("no such thing"))))
+    with pytest.raises(SystemExit) as ended:
+        main(["list", "groupers"])
+    assert ended.value.code == 0
+    told = capsys.readouterr()
+    assert "kmeans" in told.out
+    assert told.err == (
+        "note: the plug-in 'package:broken' (grouper 'broken') is disabled: no such thing\n"
+    )

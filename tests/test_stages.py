@@ -8,6 +8,7 @@ import pytest
 
 from attnprobe import AttentionField, AttnProbeError, Pipeline, Probe, load_recipe
 from attnprobe.aggregate import Cross, Multiscale, SelfCross
+from attnprobe.errors import ComponentError
 from attnprobe.fields import AnyField, WordMaps
 from attnprobe.group import Argmax, DiffSeg
 from attnprobe.refine import MinArea, Pamr
@@ -30,11 +31,36 @@ def test_functions_and_classes_without_annotations_work_on_fields_of_attention()
         def __call__(self, field, *, rng):
             return field
 
-    def odd(field: Nothing, other: AnyField):
+    def odd(field: int, other: AnyField):
         return field
 
     assert takes(Bare()) == takes(lambda field: field) == takes(odd) == (AttentionField,)
     assert misfit(lambda fields: fields[0], Bare()) is None
+
+
+def test_names_that_only_type_checkers_import_are_read_by_their_words():
+    """A plug-in may import WordMaps as our own files import types."""
+    names = {"__name__": "plugged"}
+    exec(
+        "from __future__ import annotations\n"
+        "def words(field: WordMaps, rng): ...\n"
+        "def deep(field: attnprobe.fields.WordMaps | None): ...\n"
+        "def either(field: AttentionField | WordMaps): ...\n"
+        "def any(field: AnyField): ...\n"
+        "def rows(field: AttentionField): ...\n",
+        names,
+    )
+    assert takes(names["words"]) == takes(names["deep"]) == (WordMaps,)
+    assert set(takes(names["either"])) == set(takes(names["any"])) == {AttentionField, WordMaps}
+    assert takes(names["rows"]) == (AttentionField,)
+
+    def other(field: Nothing):
+        return field
+
+    with pytest.raises(ComponentError, match="its annotation 'Nothing' can't be read"):
+        takes(other)
+    with pytest.raises(ComponentError, match="'Nothing' can't be read"):
+        misfit(Multiscale(), other)
 
 
 def test_the_first_stage_that_does_not_fit_is_named():

@@ -8,7 +8,7 @@ from typing import Annotated, ClassVar
 
 import torch
 import torch.nn.functional as F
-from annotated_types import Gt
+from annotated_types import Gt, Le
 
 from attnprobe.aggregate.single import Single
 from attnprobe.errors import ComponentError
@@ -32,7 +32,7 @@ class Features:
     """
 
     layer: int | str = -1
-    exponent: Annotated[float, Gt(0)] = 10.0
+    exponent: Annotated[float, Gt(0), Le(1000)] = 10.0
 
     needs: ClassVar[frozenset[str]] = frozenset({"maps", "features"})
 

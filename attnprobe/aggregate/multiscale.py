@@ -20,7 +20,7 @@ Side = Annotated[int, Ge(1), Le(99999)]
 """Tokens along a square grid's side."""
 
 Weights = Annotated[
-    dict[Side, Annotated[float, Gt(0)]],
+    dict[Side, Annotated[float, Gt(0), Le(1e6)]],
     MinLen(1),
     # A mapping's keys are text to JSON, so that the bounds of a whole number don't hold there.
     WithJsonSchema(
@@ -28,7 +28,7 @@ Weights = Annotated[
             "type": "object",
             "minProperties": 1,
             "propertyNames": {"pattern": "^[1-9][0-9]{0,4}$"},
-            "additionalProperties": {"type": "number", "exclusiveMinimum": 0},
+            "additionalProperties": {"type": "number", "exclusiveMinimum": 0, "maximum": 1e6},
         }
     ),
 ]

@@ -82,8 +82,9 @@ def _source(name: str, root: str, split: str | None, changes: list[str]) -> Any:
         AttnProbeError: there is no such source, it reads no files, or a key isn't right.
     """
     from attnprobe import registry
+    from attnprobe.recipe.keys import recipe_fields
     from attnprobe.recipe.overrides import Override
-    from attnprobe.recipe.schema import component, recipe_fields
+    from attnprobe.recipe.schema import component
     from attnprobe.recipe.tree import Faults, Value
 
     found = registry.find("sources", name)

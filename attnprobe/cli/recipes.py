@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from attnprobe.cli.app import app
-from attnprobe.cli.terminal import Debug, print_columns, tell, told
+from attnprobe.cli.terminal import Debug, print_columns, quieten, tell, told
 from attnprobe.errors import AttnProbeError
 
 recipes_app = typer.Typer(
@@ -23,14 +23,22 @@ def validate(
     files: Annotated[list[Path], typer.Argument(metavar="FILE...", help="Recipes to check.")],
     debug: Debug = False,
 ) -> None:
-    """Check recipes, every point of a sweep included, without running them."""
+    """Check recipes, every point of a sweep included, and what a run of them would meet first.
+
+    Images are listed, the device is tried, and layers are looked for; no model is loaded.
+    """
     bad = False
     with told(debug):
         from attnprobe.recipe import load_points
+        from attnprobe.run.foresee import foreseen
 
+        quieten(debug)
         for file in files:
             try:
                 points = load_points(file)
+                faults = foreseen(points)
+                if faults:
+                    raise AttnProbeError("\n".join(f"{file}: {fault}" for fault in faults))
             except AttnProbeError as error:
                 bad = True
                 tell(error, debug)

@@ -120,7 +120,7 @@ def model_named(given: str) -> dict[str, str]:
 
     if given in PRESETS:
         return {"preset": given}
-    if "/" in given or Path(given).is_dir():
+    if "/" in given or Path(given).exists():
         return {"repo": given}
     known = did_you_mean(given, list(PRESETS))
     raise AttnProbeError(f"unknown preset {given!r}{known}; or a folder, or org/name on the hub")

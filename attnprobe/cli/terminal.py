@@ -8,11 +8,11 @@ import traceback
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Annotated
+from typing import Annotated, TextIO
 
 import typer
 
-from attnprobe.errors import AttnProbeError
+from attnprobe.errors import AttnProbeError, PluginWarning
 from attnprobe.files import printable
 
 STOPPED = 130
@@ -23,7 +23,9 @@ Debug = Annotated[bool, typer.Option("--debug", help="Show tracebacks and librar
 
 @contextmanager
 def told(debug: bool) -> Iterator[None]:
-    """Turn what goes wrong into a sentence and an exit status."""
+    """Turn what goes wrong into a sentence and an exit status, and warnings of ours into notes."""
+    show = warnings.showwarning
+    warnings.showwarning = _noted
     try:
         yield
     except AttnProbeError as error:
@@ -38,6 +40,23 @@ def told(debug: bool) -> Iterator[None]:
         what = f"unexpected {type(error).__name__}: {error}; --debug shows the traceback"
         tell(AttnProbeError(" ".join(what.split())).with_traceback(error.__traceback__), debug)
         raise typer.Exit(2) from None
+    finally:
+        warnings.showwarning = show
+
+
+def _noted(
+    message: Warning | str,
+    category: type[Warning],
+    filename: str,
+    lineno: int,
+    file: TextIO | None = None,
+    line: str | None = None,
+) -> None:
+    """A warning as the terminal shows it: our own in a sentence."""
+    if issubclass(category, PluginWarning):
+        typer.echo(f"note: {message}", err=True)
+    else:
+        typer.echo(warnings.formatwarning(message, category, filename, lineno), err=True, nl=False)
 
 
 def tell(error: AttnProbeError, debug: bool) -> None:
@@ -66,6 +85,7 @@ def quieten(debug: bool) -> None:
     if debug:
         return
     warnings.simplefilter("ignore")
+    warnings.simplefilter("always", PluginWarning)
     os.environ["HF_HUB_DISABLE_PROGRESS_BARS"] = "1"  # read at import, as are these
     for library in ("DIFFUSERS", "TRANSFORMERS", "HF_HUB"):
         os.environ[f"{library}_VERBOSITY"] = "error"

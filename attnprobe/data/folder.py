@@ -36,7 +36,8 @@ class Folder:
     name make no pattern. Relative paths start at the working directory, ~ is the home directory.
 
     Labels are grey or indexed PNG files of the pictures' sizes, in a folder that is ordered as that
-    of the pictures: truth/day/1.png for photos/day/1.jpg. 255 is void.
+    of the pictures: truth/day/1.png for photos/day/1.jpg. Void is the largest number of the file's
+    depth, 255 in 8 bits and 65535 in 16.
 
     Args:
         path: a file, pattern or folder, or a list of these.

@@ -4,14 +4,16 @@
       validation.parquet
 
 with a column of pictures and, for truth, one of label pictures: grey or indexed, of the pictures'
-sizes, 255 void. Needs the package `datasets`.
+sizes, void the largest number of their depth. Needs the package `datasets`.
 """
 
 from __future__ import annotations
 
 import atexit
+import io
 import os
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import lru_cache, partial
 from typing import Annotated, Any
@@ -21,7 +23,7 @@ from annotated_types import MinLen
 from PIL import Image
 
 from attnprobe.data.base import Classes, Count, PathText, Sample, Start, no_truth
-from attnprobe.data.images import naming, upright_rgb
+from attnprobe.data.images import decoded, naming, upright_rgb, upright_size
 from attnprobe.data.inventory import Inventory
 from attnprobe.data.labels import check_size, label_numbers
 from attnprobe.data.table import plain_labels
@@ -37,7 +39,8 @@ class HuggingFace:
     """A dataset of the Hugging Face hub with a column of pictures, read as a stream.
 
     Nothing is downloaded but the rows that are read. In order that costs nothing; a jump reads, or
-    skips, all rows before it. Label pictures are grey or indexed; 255 is void.
+    skips, all rows before it. Label pictures are grey or indexed PNG or TIFF; void is the largest
+    number of their depth, 255 in 8 bits and 65535 in 16.
 
     Args:
         path: org/name on the hub, or a folder with parquet files.
@@ -101,23 +104,34 @@ class HuggingFace:
 
 
 def _picture(source: HuggingFace, row: int) -> Image.Image:
-    with naming(source._where(row)):
-        return upright_rgb(_decoded(source, row, source.image))
+    with naming(source._where(row)), _decoded(source, row, source.image) as image:
+        return upright_rgb(image)
 
 
 def _truth(source: HuggingFace, row: int) -> np.ndarray:
     with naming(source._where(row)):
-        numbers = label_numbers(_decoded(source, row, source.label or ""))
-        picture = _decoded(source, row, source.image)
-        check_size(numbers, (picture.height, picture.width))
+        with _decoded(source, row, source.label or "") as image:
+            numbers = label_numbers(image)
+        with _decoded(source, row, source.image) as image:
+            check_size(numbers, upright_size(image))
         count = None if source.names is None else len(source.names)
         return plain_labels(count)(numbers)
 
 
-def _decoded(source: HuggingFace, row: int, column: str) -> Image.Image:
-    import datasets
+@contextmanager
+def _decoded(source: HuggingFace, row: int, column: str) -> Iterator[Image.Image]:
+    """A row's picture as its file would be opened."""
+    cell = _rows(source)[row][column]
+    if cell is None or (cell["bytes"] is None and cell["path"] is None):
+        raise ImageError(f"there is nothing in column {column!r}")
+    if cell["bytes"] is not None:
+        with decoded(io.BytesIO(cell["bytes"])) as image:
+            yield image
+        return
+    import fsspec
 
-    return datasets.Image().decode_example(_rows(source)[row][column])
+    with fsspec.open(cell["path"], "rb") as file, decoded(io.BytesIO(file.read())) as image:
+        yield image
 
 
 class _Rows:

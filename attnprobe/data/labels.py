@@ -40,14 +40,51 @@ def read_truth(
 
 
 def label_numbers(image: Image.Image) -> np.ndarray:
-    """The numbers (H, W), int32, of an indexed or grey picture of 1, 8 or 16 bits.
+    """The numbers (H, W) that a picture's file has, in the type of its depth: uint8 or uint16.
+
+    Files of 1, 2, 4 and 8 bits give uint8, those of 16 uint16; so the largest number of the type
+    is what pictures of that depth say for void.
+
+    Args:
+        image: indexed or grey, a PNG or a TIFF, opened and not loaded: only so is it known how the
+            numbers are stored, which Pillow stretches to 0…255 where they have 2 or 4 bits.
 
     Raises:
-        ImageError: it has other than one number a pixel.
+        ImageError: it has other than one number a pixel, or in a form that doesn't keep them.
     """
     if image.mode not in ("1", "L", "P") and not image.mode.startswith("I"):
         raise ImageError(f"labels must be an indexed or grey picture. Got mode {image.mode}")
-    return np.asarray(image).astype(np.int32)
+    if image.format not in ("PNG", "TIFF"):
+        raise ImageError(f"labels must be a PNG or TIFF picture. Got {image.format}")
+    stored = _raw_mode(image)
+    if stored not in _STRETCHED:
+        raise ImageError(
+            f"labels must be whole numbers of 1, 2, 4, 8 or 16 bits. Got a {image.format} that "
+            f"stores them as {stored}"
+        )
+    deep = image.mode.startswith("I")
+    return np.asarray(image).astype(np.uint16 if deep else np.uint8) // _STRETCHED[stored]
+
+
+_STRETCHED = {
+    **dict.fromkeys(("1", "L", "P", "P;1", "P;2", "P;4", "I;16", "I;16B", "I;16N"), 1),
+    "L;2": 85,
+    "L;4": 17,
+}
+"""How numbers are stored that are kept, and by what Pillow multiplies them when it loads them."""
+
+
+def _raw_mode(image: Image.Image) -> str:
+    """How the numbers are stored, or what changed them on the way."""
+    compression = str(image.info.get("compression", ""))
+    if "jpeg" in compression or "webp" in compression:
+        return compression
+    tags = getattr(image, "tag_v2", {})
+    if tags.get(262) == 0:
+        return "white is zero"
+    tiles = [tile[3] for tile in getattr(image, "tile", ())]
+    stored = {tile if isinstance(tile, str) else tile[0] for tile in tiles}
+    return stored.pop() if len(stored) == 1 else "unknown"
 
 
 def check_size(labels: np.ndarray, size: tuple[int, int]) -> None:
@@ -68,7 +105,14 @@ def _label_map(path: Path) -> np.ndarray:
         if math.prod(shapes["LabelMap"]) > MAX_PIXELS:  # a small file can unpack to it
             raise ImageError(f"a LabelMap of {shapes['LabelMap']} is too large")
         file.seek(0)
-        return loadmat(file, variable_names=["LabelMap"])["LabelMap"].astype(np.int32)
+        given = loadmat(file, variable_names=["LabelMap"])["LabelMap"]
+        most = np.iinfo(np.int32).max
+        # MATLAB's numbers are floats unless somebody makes them others.
+        if given.ndim != 2 or given.dtype.kind not in "iuf" or given.size == 0:
+            raise ImageError(f"LabelMap must be numbers (H, W). Got {given.dtype} {given.shape}")
+        if not ((given >= 0) & (given <= most) & (given == np.floor(given))).all():
+            raise ImageError(f"LabelMap must have whole numbers from 0 to {most:,}")
+        return given.astype(np.int32)
 
 
 def name_list(path: Path) -> list[str]:

@@ -31,8 +31,8 @@ class Prompts:
     """
 
     prompts: Prompt | Annotated[tuple[Prompt, ...], MinLen(1)]
-    steps: Annotated[int, Ge(1), Le(1000)] = 20
-    guidance: Annotated[float, Ge(0)] = 7.5
+    steps: Annotated[int, Ge(1), Le(999)] = 20
+    guidance: Annotated[float, Ge(0), Le(1000)] = 7.5
     seed: Annotated[int, Ge(0), Le(2**32)] = 0
 
     def __call__(self) -> Sequence[Sample]:

@@ -13,7 +13,7 @@ from functools import lru_cache, partial
 from typing import TYPE_CHECKING, Annotated, Literal
 
 import numpy as np
-from annotated_types import Ge
+from annotated_types import Ge, Le
 
 from attnprobe.data import photolike
 from attnprobe.data.base import Sample
@@ -203,7 +203,7 @@ class Scenes:
     """
 
     split: Split = "test"
-    count: Annotated[int, Ge(1)] = 8
+    count: Annotated[int, Ge(1), Le(100_000)] = 8
     start: Annotated[int, Ge(0)] = 0
     style: Style = "as-is"
 

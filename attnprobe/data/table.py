@@ -51,17 +51,21 @@ class Numbers:
 
 
 def plain_labels(count: int | None) -> Callable[[np.ndarray], np.ndarray]:
-    """From numbers to labels where they are the same: below `count`, if given; 255 is void."""
+    """From numbers to labels where they are the same: below `count`, if given.
+
+    The largest number of the file's depth is void: 255 in uint8, 65535 in uint16.
+    """
+    return functools.partial(_plain, count)
+
+
+def _plain(count: int | None, numbers: np.ndarray) -> np.ndarray:
+    void = np.iinfo(numbers.dtype).max
     if count is None:
-        return _any_labels
-    lookup = np.full(max(count, 256), _REFUSED, np.int32)
+        return np.where(numbers == void, np.int32(VOID), numbers.astype(np.int32))
+    lookup = np.full(max(count, void + 1), _REFUSED, np.int32)
     lookup[:count] = np.arange(count)
-    lookup[255] = VOID
-    return Numbers(lookup).labels
-
-
-def _any_labels(numbers: np.ndarray) -> np.ndarray:
-    return np.where(numbers == 255, np.int32(VOID), numbers)
+    lookup[void] = VOID
+    return Numbers(lookup).labels(numbers)
 
 
 @functools.cache

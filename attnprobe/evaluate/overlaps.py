@@ -45,6 +45,10 @@ def checked(prediction: ArrayLike, truth: ArrayLike) -> tuple[np.ndarray, np.nda
             )
         if labels.min() < -1:
             raise AttnProbeError(f"{name}: labels must be −1 or more. Got {labels.min()} instead.")
+        if labels.max() > _LARGEST:
+            raise AttnProbeError(
+                f"{name}: labels must be at most {_LARGEST:,}. Got {labels.max()} instead."
+            )
     if prediction.shape != truth.shape:
         raise AttnProbeError(
             "prediction and truth must have the same shape. "
@@ -87,6 +91,9 @@ def kept_numbers(occurring: np.ndarray, segments: int, classes: int) -> np.ndarr
     empty = np.setdiff1d(first, occurring)[: 2 * classes]
     return np.union1d(occurring, empty)
 
+
+_LARGEST = 2**62
+"""The greatest number of a label: one more, and twice it, are still 64-bit."""
 
 _DENSE = 1 << 12
 """Segments up to which there is a column for every number."""

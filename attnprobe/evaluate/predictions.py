@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from attnprobe.arrays import read_array
-from attnprobe.data.images import MAX_PIXELS
+from attnprobe.data.images import MAX_PIXELS, opened
+from attnprobe.data.labels import label_numbers
 from attnprobe.errors import AttnProbeError, ImageError
 from attnprobe.evaluate.evaluation import Evaluation, ImageScores
 from attnprobe.evaluate.protocol import Protocol
@@ -68,10 +69,10 @@ def read_prediction(path: Path) -> np.ndarray:
 
     Raises:
         ImageError: the file can't be read, has other than one whole number a pixel, or has no
-            segment: −1 everywhere, or 255, by which pictures of 8 bits often say void.
+            segment: −1 everywhere, or what pictures of its depth often say for void, 255 of 8
+            bits and 65535 of 16.
     """
-    from attnprobe.view.labels import load_labels
-
+    voids = [-1, 255]
     if path.suffix == ".npy":
         try:
             labels = read_array(path, 8 * MAX_PIXELS)
@@ -83,9 +84,12 @@ def read_prediction(path: Path) -> np.ndarray:
                 f"Got {labels.dtype} of shape {labels.shape} instead."
             )
     else:
-        labels = load_labels(path)
+        with opened(path) as image:
+            labels = label_numbers(image)
+        voids = [int(np.iinfo(labels.dtype).max)]
+        labels = labels.astype(np.int32)
     first = int(labels.flat[0])
-    if first in (-1, 255) and (labels == first).all():
+    if first in voids and (labels == first).all():
         raise ImageError(f"{path}: all void: every pixel is {first}")
     return labels
 

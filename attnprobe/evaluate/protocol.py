@@ -6,7 +6,7 @@ from dataclasses import asdict, dataclass
 from typing import Annotated, Any, Literal
 
 import numpy as np
-from annotated_types import Ge
+from annotated_types import Ge, Le
 
 from attnprobe.errors import AttnProbeError
 from attnprobe.evaluate.hungarian import HungarianScore
@@ -17,6 +17,9 @@ Match = Literal["per-image", "per-dataset", "majority", "foreground", "best-over
 
 Size = tuple[int, int]
 """Height and width."""
+
+Side = Annotated[int, Ge(1), Le(16384)]
+"""Of a square, in pixels."""
 
 Box = tuple[int, int, int, int]
 """Left, top, right, bottom."""
@@ -47,7 +50,7 @@ class Protocol:
     name: str
     match: Match = "per-image"
     crop: Literal["centre-square"] | None = None
-    size: Annotated[int, Ge(1)] | None = None
+    size: Side | None = None
     background: Annotated[int, Ge(0)] | None = None
 
     def __post_init__(self) -> None:

@@ -66,5 +66,5 @@ class Agglomerative:
         if count == "distance":
             labels = fcluster(tree, self.distance, criterion="distance")
         else:
-            labels = fcluster(tree, count, criterion="maxclust")
+            labels = fcluster(tree, min(count, len(field.rows)), criterion="maxclust")
         return from_labels(labels, field.grid)

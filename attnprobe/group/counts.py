@@ -8,7 +8,7 @@ from typing import Annotated
 
 import numpy as np
 import torch
-from annotated_types import Ge
+from annotated_types import Ge, Le
 from pydantic import AfterValidator
 
 from attnprobe.distances import pairwise
@@ -31,9 +31,9 @@ def _in_order(given: tuple[int, int]) -> tuple[int, int]:
     return given
 
 
-Candidates = Annotated[
-    tuple[Annotated[int, Ge(2)], Annotated[int, Ge(2)]], AfterValidator(_in_order)
-]
+Candidate = Annotated[int, Ge(2), Le(256)]
+
+Candidates = Annotated[tuple[Candidate, Candidate], AfterValidator(_in_order)]
 """The least and the most clusters that are tried."""
 
 

@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 
 import numpy as np
 import torch
-from annotated_types import Ge, Gt, MinLen
+from annotated_types import Ge, Gt, Le, MinLen
 
 from attnprobe.distances import symmetric_kl
 from attnprobe.fields import AttentionField, Segmentation
@@ -45,7 +45,7 @@ class DiffSeg:
     variant: Literal["released", "paper"] = "released"
     refine: bool = False
     places: Places = "grid"
-    min_area: Annotated[int, Ge(0)] = 0
+    min_area: Annotated[int, Ge(0), Le(2**31 - 1)] = 0
 
     def __call__(
         self,

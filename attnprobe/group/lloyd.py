@@ -27,9 +27,6 @@ _MANY = 4
 _UNSURE = 1e-5
 """Scores that differ by less than this share of their terms may differ by rounding alone."""
 
-_SAME = 1e-6
-"""Rows this near to a mean, relative to the farthest row's distance from the centre, are on it."""
-
 
 class Space:
     """Rows (M, N) under a geometry whose nearest mean is the highest of scores affine in the row.
@@ -167,25 +164,33 @@ class Means:
 def plus_plus(space: Space, clusters: int, rng: np.random.Generator) -> torch.Tensor:
     """Rows to start from by greedy k-means++ (Arthur & Vassilvitskii 2007, section 2.2).
 
-    Each next start is the best of 2 + ⌊ln K⌋ rows drawn by their divergence from those before. It
-    ends early, with fewer than `clusters` rows, when every row is one of them.
+    Each next start is the best of 2 + ⌊ln K⌋ rows drawn by their divergence from those before. Rows
+    that equal a start are never drawn again, so it ends early, with fewer than `clusters` rows,
+    when every distinct row is one of them. Where all that are left diverge by less than rounding
+    shows, each is as likely.
     """
     points = space.points
     starts = points[[int(rng.integers(len(points)))]]
     nearest = space.divergences(starts)[:, 0]
-    same = _SAME * max(float(nearest.max()), float(space.own.abs().max()))
-    while len(starts) < clusters:
-        cumulative = nearest.double().cpu().numpy().cumsum()
-        if float(nearest.max()) <= same:
-            break
+    left = _differ(points, starts[0])
+    while len(starts) < clusters and left.any():
+        weights = nearest * left
+        cumulative = (weights if weights.any() else left).double().cpu().numpy().cumsum()
         draws = rng.random(2 + int(math.log(clusters))) * cumulative[-1]
-        drawn = np.searchsorted(cumulative, draws).clip(max=len(points) - 1)
+        last = np.searchsorted(cumulative, cumulative[-1])
+        drawn = np.searchsorted(cumulative, draws, side="right").clip(max=last)
         candidates = points[torch.from_numpy(drawn).to(points.device)]
         reached = torch.minimum(nearest[:, None], space.divergences(candidates))
         best = int(reached.sum(0).argmin())
         starts = torch.cat([starts, candidates[best : best + 1]])
         nearest = reached[:, best]
+        left &= _differ(points, candidates[best])
     return starts
+
+
+def _differ(points: torch.Tensor, row: torch.Tensor) -> torch.Tensor:
+    """(M,) whether each of the points is another than the row."""
+    return (points != row).any(1)
 
 
 def lloyd(space: Space, start: torch.Tensor) -> torch.Tensor:

@@ -44,7 +44,7 @@ class NCut:
     """
 
     threshold: Annotated[float, Gt(0), Le(2)] = 0.4
-    exponent: Annotated[float, Gt(0)] = 1.0
+    exponent: Annotated[float, Gt(0), Le(1000)] = 1.0
     affinity: Literal["attention", "cosine", "features"] = "attention"
 
     def __call__(

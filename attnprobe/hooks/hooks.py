@@ -172,9 +172,13 @@ class AttentionHooks(Block):
         """
         _one_of("on", on, ("probs", "out"))
         _check_callable("an edit's function", function, "f(tensor, call)")
+        numbers = isinstance(heads, Collection) and all(isinstance(head, int) for head in heads)
+        if heads is not None and not (numbers and heads):
+            got = "none" if numbers else repr(heads)
+            raise CaptureError(
+                f"heads must be numbers of heads, or None for all. Got {got} instead."
+            )
         chosen = None if heads is None else tuple(heads)
-        if chosen == ():
-            raise CaptureError("heads must be numbers of heads, or None for all. Got none instead.")
         return self._register(Edit(function, on, chosen), layers, steps, ())
 
     def remove(self, handle: Handle) -> None:
@@ -348,9 +352,9 @@ class AttentionHooks(Block):
             handle.ledger.passed[call.layer.name] = call.query_grid
         return wanted
 
-    def _why(self, layer: Layer, steps: set[int]) -> str:
+    def _why(self, layer: Layer, steps: set[int], seen: set[int]) -> str:
         ran, stray = self._ran.get(layer.name, set()), layer.name in self._stray
-        return why_unseen(self._module(layer), layer, steps, ran, stray)
+        return why_unseen(self._module(layer), layer, steps, seen, ran, stray)
 
     def _module(self, layer: Layer) -> nn.Module | None:
         model = self._model()

@@ -16,8 +16,8 @@ from attnprobe.hooks.tokens import Grid3
 NOTHING_KEPT = object()
 """What an observer answers that has kept nothing of a call: as if it had not seen it."""
 
-Reason = Callable[[Layer, set[int]], str]
-"""Why a layer was not observed at those steps."""
+Reason = Callable[[Layer, set[int], set[int]], str]
+"""Why a layer was not observed at those steps, given the steps at which it was."""
 
 
 @dataclass
@@ -63,7 +63,7 @@ class Ledger:
                 "kind": layer.kind,
                 "wanted": len(self.steps),
                 "seen": len(self.seen.get(layer.name, ())),
-                "reason": self._why(layer, reason) if layer.name in missing else "",
+                "reason": self._why(layer, missing, reason),
             }
             for layer in self.expected
             if layer.name not in self.passed or layer.name in self.seen
@@ -80,7 +80,7 @@ class Ledger:
             by_reason: dict[str, list[str]] = {}
             for layer in self.expected:
                 if layer.name in missing:
-                    why = self._why(layer, reason)
+                    why = self._why(layer, missing, reason)
                     by_reason.setdefault(why, []).append(layer.name)
             told = "; ".join(f"{why}: {', '.join(names)}" for why, names in by_reason.items())
             raise CaptureError(
@@ -93,13 +93,15 @@ class Ledger:
                 f"no layer ran on the grid that was chosen; their grids were {', '.join(grids)}"
             )
 
-    def _why(self, layer: Layer, reason: Reason) -> str:
+    def _why(self, layer: Layer, missing: dict[str, set[int]], reason: Reason) -> str:
+        if layer.name not in missing:
+            return ""
         if layer.name in self.unkept:
             return (
                 "the recorder kept nothing of it, as TokenMaps does where no key is known to "
                 "be the text's"
             )
-        return reason(layer, self.missing()[layer.name])
+        return reason(layer, missing[layer.name], self.seen.get(layer.name, set()))
 
 
 def _said(grid: Grid3 | None) -> str:
@@ -109,7 +111,12 @@ def _said(grid: Grid3 | None) -> str:
 
 
 def why_unseen(
-    module: nn.Module | None, layer: Layer, steps: set[int], ran: set[int], stray: bool = False
+    module: nn.Module | None,
+    layer: Layer,
+    steps: set[int],
+    seen: set[int],
+    ran: set[int],
+    stray: bool = False,
 ) -> str:
     """Why a layer was not observed, as far as its module tells.
 
@@ -117,6 +124,7 @@ def why_unseen(
         module: the layer's, None if it is gone.
         layer: what is known of it.
         steps: at which it was not observed.
+        seen: at which it was.
         ran: at which it ran.
         stray: whether it computed probabilities that it multiplied nothing by.
     """
@@ -124,8 +132,13 @@ def why_unseen(
         return layer.mute
     idle = steps - ran
     if idle:
-        where = f" at {len(idle)} of the steps, first at step {min(idle)}" if ran else ""
-        return f"the layer did not run{where}"
+        return f"the layer did not run{_when(idle) if ran else ''}"
+    caches = _caches(module)
+    if caches:
+        return f"its output came from a cache ({', '.join(caches)}){_when(steps)}"
+    if seen:  # so its kernel can be tapped
+        why = "it had its output from a cache there, or another kernel than else"
+        return f"it computed no attention that could be seen{_when(steps)}: {why}"
     if module is None:
         return "it uses a kernel that can't be tapped"
     processor = getattr(module, "processor", None)
@@ -138,3 +151,13 @@ def why_unseen(
         else (", and this diffusers has no registry of kernels where attnprobe looks for it")
     )
     return f"its {user} uses a kernel that can't be tapped{untold}"
+
+
+def _when(steps: set[int]) -> str:
+    return f" at {len(steps)} of the steps, first at step {min(steps)}"
+
+
+def _caches(module: nn.Module | None) -> list[str]:
+    """The hooks of diffusers on a module that may answer with an earlier output."""
+    hooks = getattr(getattr(module, "_diffusers_hook", None), "hooks", {})
+    return [name for name in hooks if "cache" in name or "broadcast" in name]

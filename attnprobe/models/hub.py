@@ -8,6 +8,10 @@ from pathlib import Path
 
 from attnprobe.errors import ModelError
 from attnprobe.files import regular
+from attnprobe.models.presets import PRESETS
+
+WEIGHTS = (".safetensors", ".ckpt", ".bin", ".pt", ".pth")
+"""How single files of weights are called."""
 
 NO_NETWORK_NEEDED = "--model tiny needs no network"
 
@@ -34,12 +38,31 @@ def locate(repo: str, revision: str | None = None) -> Source:
         ModelError: no such folder or hub name, not a pipeline, no safetensors, or no network.
     """
     folder = Path(os.path.expanduser(repo))
-    if os.path.exists(folder) or repo.startswith((".", "/", "~")):
+    if is_local(repo):
         return _locate_folder(repo, folder, revision)
+    if "://" in repo:
+        name = "/".join(repo.partition("://")[2].split("/")[1:3])
+        hint = f"; did you mean {name}?" if name.count("/") == 1 else ""
+        raise ModelError(
+            f"model {repo}: a model on the hub is named org/name, without address{hint}"
+        )
+    if repo in PRESETS:
+        raise ModelError(f"model {repo}: that is a preset's name; give it as preset, not as repo")
     return _locate_on_hub(repo, revision)
 
 
+def is_local(repo: str) -> bool:
+    """Whether a place on this machine is meant, whether or not something is there."""
+    there = os.path.exists(os.path.expanduser(repo))
+    return there or repo.startswith((".", "/", "~")) or repo.endswith(WEIGHTS)
+
+
 def _locate_folder(repo: str, folder: Path, revision: str | None) -> Source:
+    if folder.is_file():
+        raise ModelError(
+            f"model {repo}: is a file, and a model is a folder in diffusers' form; write one with "
+            "diffusers.StableDiffusionPipeline.from_single_file(FILE).save_pretrained(FOLDER)"
+        )
     if not folder.is_dir():
         raise ModelError(f"model {repo}: there is no such folder")
     if not (folder / "model_index.json").is_file():

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from attnprobe.errors import ModelError
+from attnprobe.models.inputs import check_inputs
+from attnprobe.models.noise import shares
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -23,7 +25,8 @@ class Model:
         revision: commit on the hub, or None.
 
     Raises:
-        ModelError: the pipeline has no VAE or no UNet.
+        ModelError: the pipeline has no VAE or no UNet, or its UNet takes more than the latent of
+            an image, a timestep and a prompt.
     """
 
     def __init__(
@@ -33,12 +36,7 @@ class Model:
         name: str,
         revision: str | None = None,
     ) -> None:
-        for part in ("vae", "unet"):
-            if getattr(pipe, part, None) is None:
-                raise ModelError(
-                    f"model {name} ({type(pipe).__name__}) has no {part}; "
-                    "images are probed through pipelines with a VAE and a UNet"
-                )
+        check_inputs(pipe, name)
         self.pipe, self.device, self.name, self.revision = pipe, device, name, revision
         pipe.set_progress_bar_config(disable=True)
         pipe.to(device)
@@ -77,16 +75,42 @@ class Model:
 
     @torch.no_grad()
     def encode(self, pixels: torch.Tensor) -> torch.Tensor:
-        """Pixels (B, 3, H, W) in [−1, 1] as latents: the posterior's mean, scaled; no sampling."""
+        """Pixels (B, 3, H, W) in [−1, 1] as latents: the posterior's mean, no sampling.
+
+        They are shifted and scaled as the VAE's config says, by channel where it does so.
+
+        Raises:
+            ModelError: the VAE gives no distribution of latents.
+        """
         vae = self.pipe.vae
-        latents = vae.encode(pixels.to(self.device, vae.dtype)).latent_dist.mean
-        return (latents * vae.config.scaling_factor).to(self.denoiser.dtype)
+        encoded = vae.encode(pixels.to(self.device, vae.dtype))
+        if not hasattr(encoded, "latent_dist"):
+            raise ModelError(
+                f"model {self.name}: its VAE, {type(vae).__name__}, gives no distribution of "
+                "latents, whose mean is what a denoiser is shown"
+            )
+        config, latents = vae.config, encoded.latent_dist.mean
+        if config.get("latents_mean") and config.get("latents_std"):
+            mean, deviation = (
+                torch.tensor(config[key]).view(1, -1, 1, 1).to(latents)
+                for key in ("latents_mean", "latents_std")
+            )
+            latents = (latents - mean) / deviation
+        elif config.get("shift_factor"):
+            latents = latents - config.shift_factor
+        return (latents * config.scaling_factor).to(self.denoiser.dtype)
 
     def add_noise(self, latents: torch.Tensor, timestep: int, seed: int) -> torch.Tensor:
-        """The scheduler's noise at a timestep, the same for a seed on every device."""
+        """Noise as in the model's training at a timestep, the same for a seed on every device.
+
+        Which sampler the pipeline has, and what was drawn before, changes nothing.
+
+        Raises:
+            ModelError: how the model was trained isn't known; see `noise.shares`.
+        """
+        signal, strength = shares(self.pipe.scheduler, timestep)
         noise = torch.randn(latents.shape, generator=torch.Generator().manual_seed(seed))
-        at = torch.tensor([timestep])
-        return self.pipe.scheduler.add_noise(latents, noise.to(latents), at)
+        return signal.to(latents.device) * latents + strength.to(latents.device) * noise.to(latents)
 
     @torch.no_grad()
     def denoise(self, latents: torch.Tensor, timestep: int, prompt: str = "") -> torch.Tensor:
@@ -104,13 +128,20 @@ class Model:
         return self.denoiser(latents, t, **conditions).sample
 
     def draw(self, prompt: str, steps: int, guidance: float, seed: int) -> Image:
-        """Have the pipeline draw a picture at its own size; the same for a seed on a device."""
-        drawn = self.pipe(
-            prompt,
-            num_inference_steps=steps,
-            guidance_scale=guidance,
-            generator=torch.Generator().manual_seed(seed),
-        )
+        """Have the pipeline draw a picture at its own size; the same for a seed on a device.
+
+        Raises:
+            ModelError: its scheduler has no such number of steps.
+        """
+        generator = torch.Generator().manual_seed(seed)
+        try:
+            drawn = self.pipe(
+                prompt, num_inference_steps=steps, guidance_scale=guidance, generator=generator
+            )
+        except (IndexError, ValueError) as error:
+            raise ModelError(
+                f"model {self.name} can't draw in {steps} steps with guidance {guidance:g}: {error}"
+            ) from error
         return drawn.images[0].convert("RGB")
 
     def _encode_prompt(self, prompt: str) -> tuple[torch.Tensor, torch.Tensor | None]:

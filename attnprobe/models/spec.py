@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
+
+from annotated_types import MinLen
 
 from attnprobe.errors import ModelError
 from attnprobe.models.hub import Source, locate
 from attnprobe.models.model import Model
 from attnprobe.models.presets import PRESETS
 from attnprobe.registry import checked, did_you_mean
+
+Text = Annotated[str, MinLen(1)]
 
 DType = Literal["float32", "float16", "bfloat16"]
 
@@ -30,17 +34,19 @@ class ModelSpec:
     """
 
     preset: str | None = None
-    repo: str | None = None
-    revision: str | None = None
+    repo: Text | None = None
+    revision: Text | None = None
     dtype: DType | None = None
-    device: str | None = None
+    device: Text | None = None
 
     def __post_init__(self) -> None:
         if (self.preset is None) == (self.repo is None):
             raise ModelError("a model needs either a preset or a repo, and not both")
         if self.preset is not None and self.preset not in PRESETS:
+            known = did_you_mean(self.preset, [*PRESETS])
+            hint = f"; a folder, or a name on the hub, is a repo: {self.preset}"
             raise ModelError(
-                f"unknown preset {self.preset!r}{did_you_mean(self.preset, [*PRESETS])}"
+                f"unknown preset {self.preset!r}{known}{hint if '/' in self.preset else ''}"
             )
 
     def load(self) -> Model:
@@ -49,7 +55,7 @@ class ModelSpec:
         Raises:
             ModelError: it can't be found, reached, or loaded, or it has no UNet to probe.
         """
-        device = _device(self.device)
+        device = device_of(self.device)
         dtype = self.dtype or ("float16" if device.type == "cuda" else "float32")
         repo = PRESETS[self.preset].repo if self.preset else self.repo
         assert repo is not None
@@ -66,7 +72,12 @@ class ModelSpec:
         return model
 
 
-def _device(name: str | None) -> Any:
+def device_of(name: str | None) -> Any:
+    """The device of that name, by default a GPU if there is one.
+
+    Raises:
+        ModelError: it can't be used here.
+    """
     import torch
 
     if name is None:
@@ -74,6 +85,8 @@ def _device(name: str | None) -> Any:
     try:
         device = torch.device(name)
         torch.empty(0, device=device)
+        if device.type == "meta":
+            raise NotImplementedError("it holds shapes and no numbers")
     except (RuntimeError, AssertionError, NotImplementedError) as error:
         reason = str(error).partition("\n")[0]
         if reason.startswith("Expected one of"):  # and then a list of all there might ever be

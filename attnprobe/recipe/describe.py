@@ -13,8 +13,8 @@ from attnprobe.errors import RecipeError
 from attnprobe.hooks import Layers
 from attnprobe.recipe.docstring import Docstring
 from attnprobe.recipe.json_schema import SECTIONS, Schema, default, leaf
+from attnprobe.recipe.keys import dataclass_in, is_required, recipe_fields, type_hints
 from attnprobe.recipe.reader import in_a_line
-from attnprobe.recipe.schema import dataclass_in, is_required, recipe_fields, type_hints
 
 NESTED = {"probe.layers": Layers}
 """Sections within sections."""

@@ -19,9 +19,9 @@ from attnprobe.models import ModelSpec
 from attnprobe.models.presets import PRESETS
 from attnprobe.probe import Probe
 from attnprobe.recipe.docstring import Docstring
+from attnprobe.recipe.keys import dataclass_in, is_required, recipe_fields, type_hints
 from attnprobe.recipe.load import REQUIRED
 from attnprobe.recipe.recipe import Evaluate, Name, Recipe, Seed, plain
-from attnprobe.recipe.schema import dataclass_in, is_required, recipe_fields, type_hints
 from attnprobe.recipe.sweep import SWEPT
 
 Schema = dict[str, Any]
@@ -118,10 +118,12 @@ def default(field: Field[Any]) -> Any:
 
 
 def _component(entry: registry.Entry) -> Schema:
-    schema = section(entry.component)
+    schema, name = section(entry.component), f"{entry.kind}.{entry.name}"
+    # An editor names a fault by the title of the schema that finds it.
+    titled = {key: {"title": f"{name}.{key}", **s} for key, s in schema["properties"].items()}
     use = {"const": entry.name, "description": entry.summary}
-    schema["properties"] = {"use": use, **schema["properties"]}
-    return {"title": f"{entry.kind}.{entry.name}", "description": entry.summary, **schema}
+    schema["properties"] = {"use": use, **titled}
+    return {"title": name, "description": entry.summary, **schema}
 
 
 def _section(key: str, whole: bool) -> Schema:
@@ -130,12 +132,34 @@ def _section(key: str, whole: bool) -> Schema:
         model = {"oneOf": [_given("preset"), _given("repo")]} if whole and key == "model" else {}
         return {**_ref(key), **model}
     kind = STAGES[key]
-    refs = {entry: _ref(f"{kind}.{entry.name}") for entry in registry.entries(kind)}
-    full = {"oneOf": [{**r, "required": _required(e.component)} for e, r in refs.items()]}
-    one = full if whole else {"anyOf": list(refs.values())}
+    full = _named(kind, whole=True)
+    one = full if whole else _named(kind, whole=False)
     if key not in LISTS:
         return one
-    return {"anyOf": [one, {"type": "array", "items": full, "minItems": LISTS[key]}]}
+    several = {"items": full, "minItems": LISTS[key]}
+    return {"if": {"type": "array"}, "then": several, "else": one}
+
+
+def _named(kind: str, whole: bool) -> Schema:
+    """A component by its `use`: the faults are those of the one that is named, and of no other.
+
+    Where a recipe is extended and nothing is named, the keys are those of any.
+    """
+    entries = registry.entries(kind)
+    refs = {entry.name: _ref(f"{kind}.{entry.name}") for entry in entries}
+    required = {e.name: {"required": _required(e.component)} if whole else {} for e in entries}
+    branches = [
+        {"if": {"properties": {"use": {"const": name}}}, "then": {**ref, **required[name]}}
+        for name, ref in refs.items()
+    ]
+    use = {"use": {"enum": list(refs)}}
+    named = {"properties": use, "if": {"properties": use}, "then": {"allOf": branches}}
+    has_use = {"required": ["use"]}
+    if whole:
+        chosen = {**has_use, "if": has_use, "then": named}
+    else:
+        chosen = {"if": has_use, "then": named, "else": {"anyOf": list(refs.values())}}
+    return {"type": "object", "if": {"type": "object"}, "then": chosen}
 
 
 def _ref(name: str) -> Schema:

@@ -9,16 +9,17 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from attnprobe.errors import RecipeError
+from attnprobe.data.prompts import Prompts
+from attnprobe.errors import ComponentError, RecipeError
 from attnprobe.models import ModelSpec
-from attnprobe.probe import Probe
+from attnprobe.probe import MAPS, NO_PROMPT, Probe
 from attnprobe.recipe.overrides import Override
 from attnprobe.recipe.reader import read_file
 from attnprobe.recipe.recipe import Evaluate, Name, Recipe, Seed
 from attnprobe.recipe.schema import component, components, convert, make, shown, unknown_keys
 from attnprobe.recipe.shipped import shipped
 from attnprobe.recipe.tree import Faults, Value, merged
-from attnprobe.registry import did_you_mean
+from attnprobe.registry import did_you_mean, entries
 from attnprobe.stages import misfit
 
 REQUIRED = {
@@ -141,7 +142,12 @@ def check(value: Value, default_name: str, faults: Faults) -> Recipe:
     if not given.get("images", ("",)):
         faults.add(value.data["images"].place, "images", "at least one source is needed")
     faults.settle()
-    wrong = misfit(given["aggregate"], given["group"], given.get("refine", ()))
+    try:
+        wrong = misfit(given["aggregate"], given["group"], given.get("refine", ()))
+    except ComponentError as error:
+        wrong = ("group",), str(error)
+    if wrong is None and _wordless(given):
+        wrong = ("aggregate",), NO_PROMPT
     if wrong is not None:
         path, sentence = wrong
         if not isinstance(value.data[path[0]].data, list):
@@ -150,3 +156,13 @@ def check(value: Value, default_name: str, faults: Faults) -> Recipe:
         faults.settle()
     given.setdefault("name", default_name)
     return Recipe(sources=given.pop("images"), **given)
+
+
+def _wordless(given: dict[str, Any]) -> bool:
+    """Whether words' maps are needed of pictures that come without a prompt."""
+    probe = given.get("probe", Probe())
+    if probe.prompt or "words" not in getattr(given["aggregate"], "needs", MAPS):
+        return False
+    ours = [entry.component for entry in entries("sources") if entry.package == "attnprobe"]
+    reads = [source for source in given["images"] if type(source) in ours]
+    return any(not isinstance(source, Prompts) for source in reads)  # others may draw too

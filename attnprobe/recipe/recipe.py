@@ -13,12 +13,12 @@ from pydantic import AfterValidator, Field
 
 from attnprobe import registry
 from attnprobe.errors import RecipeError
-from attnprobe.evaluate.protocol import PROTOCOLS, Match, Protocol, ProtocolName
+from attnprobe.evaluate.protocol import PROTOCOLS, Match, Protocol, ProtocolName, Side
 from attnprobe.files import printable, safe_name, write_whole
 from attnprobe.models import ModelSpec
 from attnprobe.probe import Probe
+from attnprobe.recipe.keys import recipe_fields
 from attnprobe.recipe.reader import to_yaml
-from attnprobe.recipe.schema import recipe_fields
 from attnprobe.registry import checked
 
 if TYPE_CHECKING:
@@ -67,7 +67,7 @@ class Evaluate:
 
     protocol: ProtocolName = "whole"
     match: Match | None = None
-    size: Annotated[int, Ge(1)] | None = None
+    size: Side | None = None
     background: Annotated[int, Ge(0)] | None = None
 
     def __post_init__(self) -> None:
@@ -125,16 +125,19 @@ class Recipe:
             dtype: in which precision, over what the recipe says.
 
         Raises:
-            ModelError: the model can't be had.
+            ModelError: the model can't be had, or noise can't be added as in its training.
             CaptureError: it has none of the layers that the probe wants.
         """
         from attnprobe.hooks import attention_layers
+        from attnprobe.models.noise import shares
         from attnprobe.pipeline import Pipeline
 
         spec = self.model
         spec = replace(spec, device=device or spec.device, dtype=dtype or spec.dtype)
         model = spec.load()
         self.probe.layers.select(attention_layers(model.denoiser))  # now, not at every image
+        for timestep in self.probe.timesteps if self.probe.noise else ():
+            shares(model.pipe.scheduler, timestep)
         return Pipeline(
             model=model,
             probe=self.probe,

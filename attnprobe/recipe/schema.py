@@ -7,62 +7,26 @@ every fault is noted with the place of the value it is about.
 
 from __future__ import annotations
 
-import functools
 import json
 import re
-import types
-import typing
-from dataclasses import MISSING, Field, fields, is_dataclass
 from typing import Any
 
-from pydantic import TypeAdapter, ValidationError
-from pydantic.json_schema import SkipJsonSchema
+from pydantic import ValidationError
 
 from attnprobe import registry
 from attnprobe.errors import AttnProbeError
 from attnprobe.recipe.docstring import Docstring
+from attnprobe.recipe.examples import component_example, list_example, mapping_example
+from attnprobe.recipe.keys import (
+    adapter_of,
+    dataclass_in,
+    is_required,
+    recipe_fields,
+    strictly,
+    type_hints,
+)
+from attnprobe.recipe.reader import in_a_line
 from attnprobe.recipe.tree import Faults, Value
-
-
-def recipe_fields(component: type) -> list[Field[Any]]:
-    """The fields that are recipe keys: all but those whose type says SkipJsonSchema.
-
-    Such a field takes what YAML can't say, a function say, and is for Python alone.
-    """
-    hints = type_hints(component)
-    return [
-        field
-        for field in fields(component)
-        if SkipJsonSchema not in map(type, metadata(hints[field.name]))
-    ]
-
-
-def is_required(field: Field[Any]) -> bool:
-    """Whether the field has no default."""
-    return field.default is MISSING and field.default_factory is MISSING
-
-
-@functools.cache
-def type_hints(component: type) -> dict[str, Any]:
-    """The annotations of a dataclass's fields, constraints included."""
-    return typing.get_type_hints(component, include_extras=True)
-
-
-def metadata(hint: Any) -> tuple[Any, ...]:
-    """What `Annotated` says about the type, or nothing."""
-    return typing.get_args(hint)[1:] if typing.get_origin(hint) is typing.Annotated else ()
-
-
-def dataclass_in(hint: Any) -> tuple[type | None, bool]:
-    """The dataclass that `hint` is, and whether None may stand for it."""
-    if typing.get_origin(hint) is typing.Annotated:
-        hint = typing.get_args(hint)[0]
-    union = typing.get_origin(hint) in (types.UnionType, typing.Union)
-    parts = typing.get_args(hint) if union else (hint,)
-    rest = [part for part in parts if part is not type(None)]
-    if len(rest) == 1 and isinstance(rest[0], type) and is_dataclass(rest[0]):
-        return rest[0], len(parts) > 1
-    return None, False
 
 
 def make(
@@ -76,8 +40,8 @@ def make(
     hints = type_hints(component)
     allowed = [*also, *(field.name for field in keys)]
     if not isinstance(value.data, dict):
-        fitting = [field.name for field in keys if _fits(hints[field.name], value)]
-        example = f"such as {{{fitting[0]}: {value.data}}}" if fitting else "of keys"
+        meant = mapping_example(component, value)
+        example = f"such as {in_a_line(meant)}" if meant else "of keys"
         sentence = f"must be a mapping {example}; got {_shown_as_text(value)}"
         faults.add(value.place, path, f"{sentence}; allowed: {', '.join(allowed)}")
         return None
@@ -87,7 +51,10 @@ def make(
     for field in keys:
         if field.name in value.data:
             at = f"{path}.{field.name}"
-            given[field.name] = convert(hints[field.name], value.data[field.name], at, faults)
+            default = () if is_required(field) else field.default
+            given[field.name] = convert(
+                hints[field.name], value.data[field.name], at, faults, default
+            )
         elif is_required(field):
             meaning = Docstring.of(component).keys.get(field.name)
             said = f": {meaning.rstrip('.')}" if meaning else ""
@@ -107,10 +74,9 @@ def component(kind: str, value: Value, path: str, faults: Faults) -> Any:
     """Make the component of that kind which the mapping names with `use`."""
     use = value.data.get("use") if isinstance(value.data, dict) else None
     if use is None:
-        names = [entry.name for entry in registry.entries(kind)]
-        example = value.data if value.data in names else names[0] if names else "name"
-        known = ", ".join(names) or "none"
-        sentence = f"must be a mapping such as {{use: {example}}}; got {_shown_as_text(value)}"
+        known = ", ".join(entry.name for entry in registry.entries(kind)) or "none"
+        example = in_a_line(component_example(kind, value))
+        sentence = f"must be a mapping such as {example}; got {_shown_as_text(value)}"
         faults.add(value.place, path, f"{sentence}; {kind}: {known}")
         return None
     if not isinstance(use.data, str):
@@ -131,21 +97,24 @@ def components(kind: str, value: Value, path: str, faults: Faults) -> tuple[Any,
     return tuple(component(kind, v, f"{path}.{i}", faults) for i, v in enumerate(value.data))
 
 
-def convert(hint: Any, value: Value, path: str, faults: Faults) -> Any:
-    """The value as the annotated type, a dataclass within a dataclass included."""
+def convert(hint: Any, value: Value, path: str, faults: Faults, default: Any = ()) -> Any:
+    """The value as the annotated type, a dataclass within a dataclass included.
+
+    `default` is that of the key, by whose length a list is suggested.
+    """
     inner, optional = dataclass_in(hint)
     if inner is not None and not (optional and value.data is None):
         return make(inner, value, path, faults)
-    adapter = _adapter(hint)
+    adapter = adapter_of(hint)
     try:
-        return _strictly(adapter, value.plain())
+        return strictly(adapter, value.plain())
     except ValidationError as error:
         if value.text is not None:  # `name: 2024` is a fine name
             try:
-                return _strictly(adapter, value.text)
+                return strictly(adapter, value.text)
             except ValidationError:
                 pass
-        _explain(error, value, path, faults)
+        _explain(error, value, path, faults, list_example(hint, value, default))
     return None
 
 
@@ -177,23 +146,9 @@ def _shown_as_text(value: Value) -> str:
     return f"{said}, which the quotes make text" if quoted else said
 
 
-def _fits(hint: Any, value: Value) -> bool:
-    """Whether a scalar may stand under a key of that type."""
-    if value.data is None or isinstance(value.data, list) or dataclass_in(hint)[0] is not None:
-        return False
-    try:
-        _strictly(_adapter(hint), value.data)
-    except ValidationError:
-        return False
-    return True
-
-
-def _strictly(adapter: TypeAdapter, data: Any) -> Any:
-    # By way of JSON, where a list is a tuple's and a text a path's only form.
-    return adapter.validate_json(json.dumps(data), strict=True)
-
-
-def _explain(error: ValidationError, value: Value, path: str, faults: Faults) -> None:
+def _explain(
+    error: ValidationError, value: Value, path: str, faults: Faults, example: list[Any] | None
+) -> None:
     """Note pydantic's findings; those on one value, such as a union's branches, in one sentence."""
     found: dict[tuple[str | int, ...], list[str]] = {}
     for item in error.errors(include_url=False):
@@ -208,8 +163,8 @@ def _explain(error: ValidationError, value: Value, path: str, faults: Faults) ->
             sentence = messages[0].removeprefix("Value error, ")
         else:
             sentence = "must be " + " or ".join(dict.fromkeys(words))
-            if words == ["a list"] and not isinstance(place.data, dict | None):
-                sentence += f", such as [{place.data}]"
+            if words == ["a list"] and not parts and example:
+                sentence += f", such as {in_a_line(example)}"
         faults.add(place.place, at, f"{sentence}; got {_shown_as_text(place)}")
 
 
@@ -243,8 +198,3 @@ def _sentence(error: Exception) -> str:
     text = " ".join(str(error).split())
     known = isinstance(error, AttnProbeError | ValueError)
     return text if known and text else f"{type(error).__name__}: {text}"
-
-
-@functools.lru_cache(maxsize=256)
-def _adapter(hint: Any) -> TypeAdapter:
-    return TypeAdapter(hint)

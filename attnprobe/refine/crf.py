@@ -16,7 +16,7 @@ from attnprobe.registry import refiner
 if TYPE_CHECKING:
     from PIL.Image import Image
 
-Positive = Annotated[float, Gt(0)]
+Positive = Annotated[float, Ge(1e-4), Le(1e4)]
 
 
 @refiner("crf")
@@ -44,8 +44,8 @@ class DenseCrf:
 
     iterations: Annotated[int, Ge(1), Le(1000)] = 10
     certainty: Annotated[float, Gt(0), Lt(1)] = 0.7
-    appearance: Annotated[float, Ge(0)] = 10.0
-    smoothness: Annotated[float, Ge(0)] = 3.0
+    appearance: Annotated[float, Ge(0), Le(1000)] = 10.0
+    smoothness: Annotated[float, Ge(0), Le(1000)] = 3.0
     near: Positive = 0.15
     colour: Positive = 0.05
     very_near: Positive = 0.01

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import numpy as np
 import torch
 import torch.nn.functional as F
-from annotated_types import Gt
+from annotated_types import Ge, Gt, Le
 
 from attnprobe.fields import AnyField, Segmentation
 from attnprobe.refine.segments import compacted, masks, needed, picture_at
@@ -42,8 +42,8 @@ class Guided:
             flat; the higher, the smoother.
     """
 
-    radius: Annotated[float, Gt(0)] = 3.0
-    epsilon: Annotated[float, Gt(0)] = 1e-3
+    radius: Annotated[float, Gt(0), Le(1000)] = 3.0
+    epsilon: Annotated[float, Ge(1e-6), Le(1e6)] = 1e-3
 
     def __call__(
         self,

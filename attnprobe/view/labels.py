@@ -15,7 +15,9 @@ from attnprobe.view.palette import palette
 
 
 def save_labels(labels: np.ndarray, path: str | Path) -> None:
-    """Write labels (H, W) as a PNG: in colours by number up to 255, as 16-bit grey up to 65535.
+    """Write labels (H, W) as a PNG: in colours by number up to 254, as 16-bit grey up to 65534.
+
+    The largest number of each depth, 255 and 65535, is what label files say for void.
 
     Raises:
         AttnProbeError: they aren't whole numbers in that range, the suffix isn't .png, or the
@@ -27,13 +29,13 @@ def save_labels(labels: np.ndarray, path: str | Path) -> None:
             f"Got {labels.dtype} of shape {labels.shape} instead."
         )
     low, high = labels.min(), labels.max()
-    if low < 0 or high > 65535:
+    if low < 0 or high >= 65535:
         raise AttnProbeError(
-            f"{path}: labels in a PNG must be from 0 to 65535. Got {low} to {high} instead."
+            f"{path}: labels in a PNG must be from 0 to 65534. Got {low} to {high} instead."
         )
     if Path(path).suffix.lower() != ".png":
         raise AttnProbeError(f"{path}: labels are written as PNG, so the suffix must be .png")
-    if high < 256:
+    if high < 255:
         picture = Image.fromarray(labels.astype(np.uint8))
         picture.putpalette(palette().tobytes())
     else:
@@ -43,10 +45,12 @@ def save_labels(labels: np.ndarray, path: str | Path) -> None:
 
 
 def load_labels(path: str | Path) -> np.ndarray:
-    """Read labels (H, W), int32, from an indexed or grey picture of 1, 8 or 16 bits.
+    """Read labels (H, W), int32, from an indexed or grey picture of 1, 2, 4, 8 or 16 bits.
+
+    Every number is a label; see `label_numbers` for what may be void.
 
     Raises:
         ImageError: the file can't be read, or its picture has other than one number a pixel.
     """
     with opened(path) as image:
-        return label_numbers(image)
+        return label_numbers(image).astype(np.int32)

@@ -24,6 +24,10 @@ def overlay(image: Image.Image, labels: np.ndarray, alpha: float = 0.55) -> Imag
         AttnProbeError: the labels' size isn't the picture's, they aren't whole numbers, or `alpha`
             is out of range.
     """
+    if not isinstance(image, Image.Image):
+        raise AttnProbeError(
+            f"overlay: the picture must be a PIL image. Got {type(image).__name__} instead."
+        )
     if labels.shape != (image.height, image.width):
         raise AttnProbeError(
             "overlay: labels must have the picture's height and width, "

@@ -93,7 +93,7 @@ def report_html(run: ShownRun) -> str:
     script = f'<script type="module">{(_FOLDER / "report.js").read_text("utf-8")}</script>'
     scripts = Markup(explorer_assets() + script)
     return template("attnprobe.view", "report.html").render(
-        name=run.recipe.name,
+        name=run.name,
         facts=facts(run),
         columns=columns(run),
         images=images,
@@ -105,7 +105,7 @@ def report_html(run: ShownRun) -> str:
         places=report_plot.PLACES,
         order="Worst mIoU first." if run.scored else "In the run's order: there is no truth.",
         explained=_explained(sum(bool(image.explorer) for image in images), len(images)),
-        note=SLIDER if run.threshold is not None else "",
+        note=SLIDER if run.threshold is not None else run.lost,
         failures=run.results.failed,
         recipe=read_text(run.folder.path / RECIPE),
         environment=list(_flat(run.folder.environment())),

@@ -14,10 +14,12 @@ import numpy as np
 import torch
 
 from attnprobe.data.images import read_image
-from attnprobe.errors import RunError
+from attnprobe.errors import RecipeError, RunError
 from attnprobe.fields import Segmentation
 from attnprobe.group.diffseg import DiffSeg
 from attnprobe.recipe import Recipe, load_recipe
+from attnprobe.recipe.reader import read_file
+from attnprobe.recipe.tree import Faults
 from attnprobe.run.folder import RECIPE, RunFolder
 from attnprobe.run.maps import SIDE, KeptMaps, load_maps
 from attnprobe.run.outcome import Outcome
@@ -49,13 +51,17 @@ class ShownRun:
 
     Args:
         folder: where it lies.
-        recipe: what was run.
         results: what was found.
+        recipe: what was run; None where it can't be made any more, for a plug-in is gone, say.
+        name: what the run is called.
+        lost: why there is no recipe, in a sentence.
     """
 
     folder: RunFolder
-    recipe: Recipe
     results: Results
+    recipe: Recipe | None
+    name: str
+    lost: str = ""
 
     @classmethod
     def load(cls, path: Path) -> ShownRun:
@@ -63,12 +69,20 @@ class ShownRun:
 
         Raises:
             RunError: there is no run, or a sweep, or it can't be read.
-            RecipeError: its recipe can't be read.
+            RecipeError: its recipe's file can't be read.
         """
         folder = RunFolder(path)
         if runs_of(folder) != [folder]:
             raise RunError(f"{path}: holds a sweep; name one of the runs in {path / 'points'}")
-        return cls(folder, load_recipe(path / RECIPE), Results.load(folder))
+        results = Results.load(folder)
+        try:
+            recipe = load_recipe(path / RECIPE)
+        except RecipeError as error:
+            given = read_file(path / RECIPE, Faults()).plain()  # raises if it is no recipe's file
+            name = str(given.get("name") or path.name)
+            lost = f"The recipe can't be made here, so nothing can be regrouped: {error}"
+            return cls(folder, results, None, name, " ".join(lost.split()))
+        return cls(folder, results, recipe, recipe.name)
 
     @cached_property
     def outcomes(self) -> list[Outcome]:
@@ -83,7 +97,7 @@ class ShownRun:
     @property
     def threshold(self) -> float | None:
         """DiffSeg's first, or None if it isn't DiffSeg that groups."""
-        group = self.recipe.group
+        group = self.recipe.group if self.recipe else None
         return group.thresholds[0] if isinstance(group, DiffSeg) else None
 
     def has_maps(self, image: str) -> bool:
@@ -115,19 +129,23 @@ class ShownRun:
 
         Args:
             image: its name.
-            levels: thresholds that the slider goes through.
+            levels: thresholds that the slider goes through; where regrouping fails, there is none.
 
         Raises:
             AttnProbeError: no maps were kept, or a file can't be read.
         """
         kept = self.maps(image)
         labels = Segmentation(load_labels(self._inside(self.folder.labels(image))))
+        try:
+            regrouped = [(level, self._regroup(kept, level).labels) for level in levels]
+        except RunError:
+            regrouped = []
         layer = Maps("aggregated", kept.field.grid, _coarse(kept.field.rows)[None, None])
         return explorer_payload(
             kept.picture,
             [layer],
             labels.resized(_at_most(labels.size, _LABELS_SIDE)),
-            [(level, self._regroup(kept, level).labels) for level in levels],
+            regrouped,
             title=image,
             threshold=self.threshold,
         )
@@ -136,18 +154,25 @@ class ShownRun:
         """An image's segments with another threshold in all passes, from its pooled maps.
 
         Raises:
-            AttnProbeError: no maps were kept, or the recipe's grouper has no thresholds.
+            AttnProbeError: no maps were kept, the recipe's grouper has no thresholds, or a stage
+                fails.
         """
         return self._regroup(self.maps(image), threshold)
 
     def _regroup(self, kept: KeptMaps, threshold: float) -> Segmentation:
-        group = self.recipe.group
-        if not isinstance(group, DiffSeg):
+        recipe = self.recipe
+        if recipe is None:
+            raise RunError(f"{self.folder.path}: {self.lost}")
+        if not isinstance(recipe.group, DiffSeg):
             raise RunError(f"{self.folder.path}: its grouper has no thresholds; only diffseg has")
-        rng = np.random.default_rng(self.recipe.seed)
-        segmentation = group.with_threshold(threshold)(kept.field, rng=rng)
-        for refine in self.recipe.refine:
-            segmentation = refine(segmentation, kept.field, rng=rng, image=kept.picture)
+        rng = np.random.default_rng(recipe.seed)
+        try:
+            segmentation = recipe.group.with_threshold(threshold)(kept.field, rng=rng)
+            for refine in recipe.refine:
+                segmentation = refine(segmentation, kept.field, rng=rng, image=kept.picture)
+        except Exception as error:  # a plug-in's refiner may fail as it likes on pooled maps
+            why = f"{type(error).__name__}: {' '.join(str(error).split())}"
+            raise RunError(f"{self.folder.path}: can't be regrouped: {why}") from error
         size = (kept.picture.height, kept.picture.width)
         return segmentation.resized(_at_most(size, _LEVEL_SIDE))
 

@@ -25,7 +25,8 @@ def here(tmp_path):
         for path in (picture, label):
             path.parent.mkdir(parents=True, exist_ok=True)
         Image.new("RGB", (7, 5)).save(picture)
-        save_labels(rng.choice([0, 1, 2, 255], (5, 7)), label.with_suffix(".png"))
+        values = rng.choice([0, 1, 2, 255], (5, 7)).astype(np.uint8)
+        Image.fromarray(values).save(label.with_suffix(".png"))
     return tmp_path
 
 

@@ -61,7 +61,7 @@ def test_a_picture_whose_size_can_not_be_told(tmp_path):
 @given(st.data())
 def test_labels_that_attnprobe_saved_are_read_as_they_were(data):
     shape = data.draw(st.tuples(st.integers(1, 5), st.integers(1, 5)))
-    high = data.draw(st.sampled_from([1, 254, 1000, 65535]))
+    high = data.draw(st.sampled_from([1, 254, 255, 1000, 65534]))
     values = data.draw(st.lists(st.integers(0, high), min_size=25, max_size=25))
     labels = np.array(values)[: shape[0] * shape[1]].reshape(shape)
     with tempfile.TemporaryDirectory() as folder:
@@ -70,6 +70,10 @@ def test_labels_that_attnprobe_saved_are_read_as_they_were(data):
         with Image.open(path) as image:
             assert np.array_equal(label_numbers(image), labels)
         assert np.array_equal(load_labels(path), labels)
+        # As truth too: none of our own segments is void.
+        picture = os.path.join(folder, "picture.png")
+        Image.new("RGB", shape[::-1]).save(picture)
+        assert np.array_equal(read_truth(Path(picture), Path(path), any_labels), labels)
 
 
 @pytest.mark.parametrize("mode", ["RGB", "RGBA", "LA", "CMYK", "F"])

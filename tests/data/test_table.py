@@ -174,10 +174,24 @@ def test_numbers_against_one_by_one(lookup, stored):
 
 
 @settings(deadline=None)
-@given(st.integers(1, 300), st.lists(st.integers(0, 400), min_size=1))
-def test_plain_labels(count, stored):
-    array = np.array([stored])
-    expected = [-1 if n == 255 else n for n in stored]
+@given(st.integers(1, 300), st.lists(st.integers(0, 400), min_size=1), st.booleans())
+def test_plain_labels(count, stored, void):
+    """65535 is void in a file of 16 bits, and 255 of it is a number as any other."""
+    array = np.array([stored + [65535] * void], np.uint16)
+    expected = stored + [-1] * void
+    assert plain_labels(None)(array).tolist() == [expected]
+    if max(expected) < count:
+        assert plain_labels(count)(array).tolist() == [expected]
+    else:
+        with pytest.raises(ImageError, match="labels must be among 0"):
+            plain_labels(count)(array)
+
+
+@settings(deadline=None)
+@given(st.integers(1, 300), st.lists(st.integers(0, 255), min_size=1))
+def test_plain_labels_of_8_bits(count, stored):
+    array = np.array([stored], np.uint8)
+    expected = [-1 if number == 255 else number for number in stored]
     assert plain_labels(None)(array).tolist() == [expected]
     if max(expected) < count:
         assert plain_labels(count)(array).tolist() == [expected]

@@ -10,7 +10,13 @@ from hypothesis.extra.numpy import arrays
 from scipy.optimize import linear_sum_assignment
 
 from attnprobe.errors import AttnProbeError
-from attnprobe.evaluate import ForegroundScore, HungarianScore, MajorityScore, image_scores
+from attnprobe.evaluate import (
+    ForegroundScore,
+    HungarianScore,
+    MajorityScore,
+    image_scores,
+    region_scores,
+)
 from tests.golden.fields import load
 
 
@@ -273,3 +279,29 @@ def test_every_type_of_whole_number(dtype):
     scores = scored(255, (truth[::-1].astype(dtype), truth[::-1].astype(dtype)))
     assert (scores.acc, scores.miou) == (1, 1)
     assert image_scores(truth.astype(dtype), truth.astype(dtype)).miou == 1
+
+
+@pytest.mark.parametrize("number", [2**31, 2**40, 2**62])
+def test_large_numbers_are_segments_as_any_other(number):
+    """None wraps round to another number, and none costs memory."""
+    truth = np.array([[0, 0, 1, 1], [2, 2, 2, -1]])
+    small = np.array([[0, 0, 1, 1], [2, 2, -1, 1]])
+    large = np.where(small == 2, number, small)
+    counts = image_scores(small, truth).counts.tolist()
+    assert image_scores(large, truth).counts.tolist() == counts
+    assert image_scores(small, np.where(truth == 2, number, truth)).counts.tolist() == counts
+    assert region_scores(large, truth) == region_scores(small, truth)
+    for match in ("per-image", "per-dataset"):
+        scores = []
+        for prediction in (small, large):
+            score = HungarianScore(3, match)
+            score.update(prediction, truth)
+            scores.append(score.compute().counts.tolist())
+        assert scores[0] == scores[1]
+
+
+@pytest.mark.parametrize("number", [2**62 + 1, 2**64 - 1])
+def test_numbers_too_large_are_refused(number):
+    labels = np.array([[0, number]], np.uint64)
+    with pytest.raises(AttnProbeError, match=rf"labels must be at most .* Got {number}"):
+        image_scores(labels, np.zeros((1, 2), int))

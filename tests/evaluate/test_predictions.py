@@ -114,8 +114,13 @@ def another_size(folder):
 
 
 def void(folder):
-    save_labels(np.full((40, 60), 255), folder / "a.png")
+    Image.fromarray(np.full((40, 60), 255, np.uint8)).save(folder / "a.png")
     return "a.png: all void: every pixel is 255"
+
+
+def deep_void(folder):
+    Image.fromarray(np.full((40, 60), 65535, np.uint16)).save(folder / "a.png")
+    return "a.png: all void: every pixel is 65535"
 
 
 def unassigned(folder):
@@ -161,8 +166,8 @@ def below(folder):
     return "prediction: labels must be −1 or more. Got -2"
 
 
-FAULTS = [rgb, missing, twice, another_size, void, unassigned, no_picture, torn, logits, pickled,
-          no_array, below]  # fmt: skip
+FAULTS = [rgb, missing, twice, another_size, void, deep_void, unassigned, no_picture, torn, logits,
+          pickled, no_array, below]  # fmt: skip
 
 
 @pytest.mark.parametrize("spoil", FAULTS, ids=lambda fault: fault.__name__)

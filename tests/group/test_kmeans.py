@@ -223,6 +223,24 @@ def test_starts_are_distinct_rows_drawn_by_the_generator_alone():
     assert not torch.equal(first, plus_plus(Space(rows), 6, rng(4)))
 
 
+@settings(deadline=None)
+@given(st.data())
+def test_there_are_as_many_starts_as_distinct_rows(data):
+    """However near they lie, whatever their size, and each once."""
+    geometry = data.draw(st.sampled_from(["euclidean", "cosine", "kl"]))
+    distinct, width = data.draw(st.integers(1, 8)), data.draw(st.sampled_from([2, 5, 64]))
+    scale, shift = data.draw(st.sampled_from([(1, 0), (1e-4, 1), (1e-7, 1 / width), (1e3, 0)]))
+    values = np.random.default_rng(data.draw(st.integers(0, 99))).random((distinct, width))
+    again = data.draw(st.lists(st.integers(0, distinct - 1), max_size=30))
+    rows = torch.from_numpy((values * scale + shift).astype(np.float32))[[*range(distinct), *again]]
+    space = Space(rows, geometry)
+    wanted = data.draw(st.integers(1, 12))
+    starts = plus_plus(space, wanted, rng(0))
+    assert len(starts) == min(wanted, len(space.points.unique(dim=0)))
+    assert len(starts.unique(dim=0)) == len(starts)
+    assert (starts[:, None] == space.points).all(2).any(1).all()
+
+
 @pytest.mark.parametrize(
     ("parameters", "message"),
     [

@@ -6,6 +6,8 @@ from contextlib import suppress
 import pytest
 import torch
 import torch.nn.functional as F
+from diffusers import PyramidAttentionBroadcastConfig
+from diffusers.hooks import apply_pyramid_attention_broadcast
 from torch import nn
 
 import attnprobe as ap
@@ -79,6 +81,53 @@ def test_a_layer_that_ran_at_some_steps_only(unet):
 
     with pytest.raises(CaptureError, match="did not run at 2 of the steps, first at step 1: mid_"):
         work()
+
+
+def test_a_layer_that_a_cache_serves_at_some_steps(unet):
+    """diffusers' pyramid attention broadcast: computed at steps 0 and 2, served at 1 and 3."""
+    broadcast = PyramidAttentionBroadcastConfig(
+        spatial_attention_block_skip_range=2,
+        spatial_attention_timestep_skip_range=(-1, 1001),
+        spatial_attention_block_identifiers=("mid_block.*attn1",),
+        current_timestep_callback=lambda: 500,
+    )
+    apply_pyramid_attention_broadcast(unet, broadcast)
+    hooks = AttentionHooks(unet)
+    handle = hooks.add(lambda call: None)
+    with pytest.raises(CaptureError) as caught, hooks:
+        passes(unet, (900, 800, 700, 600))
+    assert "can't be tapped" not in str(caught.value)
+    why = (
+        "its output came from a cache (pyramid_attention_broadcast) at 2 of the steps, first at "
+        "step 1"
+    )
+    assert f"1 of {len(attention_layers(unet))} layers were not observed: {why}: {MID}" in str(
+        caught.value
+    )
+    rows = {row["name"]: row for row in hooks.coverage(handle)}
+    assert (rows[MID]["wanted"], rows[MID]["seen"], rows[MID]["reason"]) == (4, 2, why)
+
+
+def test_a_layer_whose_processor_answers_from_a_cache_of_its_own(unet):
+    """A kernel that was tapped at other steps isn't one that can't be tapped."""
+    module = unet.get_submodule(MID)
+    computed = module.processor
+    kept = []
+
+    def cached(attn, hidden_states, *args, **kwargs):
+        if not kept:
+            kept.append(computed(attn, hidden_states, *args, **kwargs))
+        return kept[0]
+
+    module.processor = cached
+    hooks = AttentionHooks(unet)
+    hooks.add(lambda call: None)
+    with pytest.raises(CaptureError) as caught, hooks:
+        passes(unet, (900, 800))
+    assert (
+        "it computed no attention that could be seen at 1 of the steps, first at step 1: it had "
+        f"its output from a cache there, or another kernel than else: {MID}" in str(caught.value)
+    )
 
 
 def test_missing_may_be_ignored(unet):

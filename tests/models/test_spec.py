@@ -119,15 +119,6 @@ def test_the_probe_is_one_pass_as_the_pipeline_would_make_it(sd_folder):
     assert torch.equal(model.denoise(mine, 300), expected)
 
 
-def test_noise_is_the_schedulers_and_the_seeds(sd_folder):
-    model = ModelSpec(repo=str(sd_folder), device="cpu").load()
-    latents = torch.zeros(1, 4, 8, 8)
-    noisy = model.add_noise(latents, 300, seed=1)
-    assert torch.equal(noisy, model.add_noise(latents, 300, seed=1))
-    assert not torch.equal(noisy, model.add_noise(latents, 300, seed=2))
-    assert model.add_noise(latents, 900, seed=1).std() > noisy.std()
-
-
 def test_dtype_and_description(sd_folder):
     model = ModelSpec(repo=str(sd_folder), dtype="bfloat16", device="cpu").load()
     assert model.denoiser.dtype == torch.bfloat16

@@ -19,7 +19,8 @@ from jsonschema import Draft202012Validator
 from attnprobe import registry
 from attnprobe.errors import RecipeError
 from attnprobe.recipe import load_points
-from attnprobe.recipe.json_schema import recipe_schema, schema_text
+from attnprobe.recipe.json_schema import LISTS, STAGES, _required, recipe_schema, schema_text
+from attnprobe.recipe.keys import recipe_fields
 from attnprobe.recipe.reader import read_file, to_yaml
 from attnprobe.recipe.shipped import MODELINE, first_comment, folder, shipped
 from attnprobe.recipe.tree import Faults
@@ -131,6 +132,44 @@ def checker(tmp_path_factory, data):
     return ""
 
 
+COMPONENTS = [
+    pytest.param(section, entry, listed, base, id=f"{entry.name}-{listed}-{base}")
+    for section, kind in STAGES.items()
+    for entry in registry.entries(kind)
+    for listed in ([False, True] if section in LISTS else [False])
+    for base in ("whole", "extends")
+    if entry.package == "attnprobe"
+]
+
+
+@pytest.mark.parametrize(("section", "entry", "listed", "base"), COMPONENTS)
+def test_a_fault_names_its_component(section, entry, listed, base):
+    """The only fault that is found is in the component that `use` names, and its title says so."""
+    data = {**WHOLE} if base == "whole" else {"extends": "diffseg.yaml"}
+    fit = {"estimator": "DBSCAN"}
+    required = {key: fit.get(key, "x") for key in _required(entry.component) if key != "use"}
+    wrong = {"use": entry.name, **required, "nonsense": 1}
+    data[section] = [wrong] if listed else wrong
+    (fault,) = validator().iter_errors(data)
+    assert fault.schema["title"] == f"{entry.kind}.{entry.name}"
+    assert "'nonsense' was unexpected" in fault.message
+    for field in recipe_fields(entry.component):
+        wrong = {"use": entry.name, **required, field.name: {"no": {"such": "value"}}}
+        data[section] = [wrong] if listed else wrong
+        for fault in validator().iter_errors(data):
+            if fault.absolute_path[-1] == field.name:  # not within its value
+                assert fault.schema["title"] == f"{entry.kind}.{entry.name}.{field.name}"
+
+
+@pytest.mark.parametrize("base", [WHOLE, {"extends": "diffseg.yaml"}])
+def test_an_unknown_component_is_told_the_known_ones(base):
+    (fault,) = validator().iter_errors({**base, "group": {"use": "difseg", "anchors": 8}})
+    assert list(fault.absolute_path) == ["group", "use"]
+    assert "'difseg' is not one of ['agglomerative', 'argmax', 'diffseg'" in fault.message
+    (fault,) = validator().iter_errors({**base, "group": 8})
+    assert fault.message == "8 is not of type 'object'"
+
+
 @given(data=edited())
 @example(data={**WHOLE, "images": []})
 @example(data={**WHOLE, "model": {"preset": None, "repo": "a/b"}})
@@ -195,7 +234,12 @@ def test_plug_ins_are_in_it_with_their_docstrings():
     schema = recipe_schema()
     Draft202012Validator.check_schema(schema)
     keys = schema["$defs"]["groupers.stripes"]["properties"]
-    assert keys["width"] == {"minimum": 1, "type": "integer", "description": "of a stripe."}
+    assert keys["width"] == {
+        "title": "groupers.stripes.width",
+        "minimum": 1,
+        "type": "integer",
+        "description": "of a stripe.",
+    }
     assert keys["clusters"]["default"] == "truth"
     for group, valid in [
         ({"use": "stripes", "width": 2}, True),

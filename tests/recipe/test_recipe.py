@@ -20,9 +20,9 @@ recipes = st.builds(
     Recipe,
     name=st.from_regex(r"[a-zA-Z0-9_é][\w.+-]{0,20}", fullmatch=True),
     model=st.builds(ModelSpec, preset=st.just("tiny"), dtype=st.sampled_from([None, "float16"]))
-    | st.builds(ModelSpec, repo=st.text(), revision=st.none() | st.text()),
+    | st.builds(ModelSpec, repo=st.text(min_size=1), revision=st.none() | st.text(min_size=1)),
     sources=st.lists(
-        st.builds(Photos) | st.builds(Scenes, count=st.integers(1)), min_size=1, max_size=3
+        st.builds(Photos) | st.builds(Scenes, count=st.integers(1, 100_000)), min_size=1, max_size=3
     ),
     aggregate=st.builds(Multiscale),
     group=st.builds(DiffSeg, thresholds=st.lists(positive, min_size=1, max_size=4)),

@@ -34,7 +34,7 @@ def test_an_unknown_key_is_told_with_its_place_and_the_nearest(faults, place):
         ("anchors: 16", "anchors: true", "group.anchors", "must be a whole number; got true"),
         ("anchors: 16", "anchors: 0", "group.anchors", "must be greater than or equal to 1; got 0"),
         ("anchors: 16", "anchors: ~", "group.anchors", "must be a whole number; got nothing"),
-        ("[0.9, 0.8]", "0.9", "group.thresholds", "must be a list, such as [0.9]; got 0.9"),
+        ("[0.9, 0.8]", "0.9", "group.thresholds", "a list, such as [0.9, 0.9, 0.9]; got"),
         ("[0.9, 0.8]", "[]", "group.thresholds", "should have at least 1 item"),
         ("kind: self", "kind: sefl", "probe.layers.kind", "must be 'self', 'cross', 'joint' or"),
         ("{kind: self}", "self", "probe.layers", 'a mapping such as {kind: self}; got "self"'),

@@ -34,6 +34,8 @@ def token_places(tokenizer: Any, prompt: str, word: str) -> tuple[int, ...]:
     _check_tokenizer(tokenizer)
     found = find_word(prompt, word)
     if found is None:
+        if not prompt.strip():
+            raise CaptureError(f"the prompt is empty, so it has no word {word!r}")
         raise CaptureError(f"the prompt has no word {word!r}{did_you_mean(word, prompt.split())}")
     text, origins = _converted(tokenizer, prompt)
     limit = tokenizer.model_max_length

@@ -45,9 +45,11 @@ class TokenMaps(Recorder):
         textual inversions stand for all their vectors.
 
         Raises:
-            CaptureError: a word does not occur in the prompt, or in a part that is cut off, or the
-                prompt alone doesn't tell where its tokens lie in the text.
+            CaptureError: a word does not occur in the prompt, or in a part that is cut off, the
+                prompt alone doesn't tell where its tokens lie in the text, or what is given is no
+                tokenizer, prompt or list of words.
         """
+        _check_given(tokenizer, prompt, words)
         return cls({word: token_places(tokenizer, prompt, word) for word in words})
 
     def record(self, call: AttentionCall) -> torch.Tensor | None:
@@ -72,3 +74,25 @@ class TokenMaps(Recorder):
                 columns[item, [text.start + place for place in places], number] = 1
         maps = torch.cat([probs.mean(1) @ columns for _, probs in call.chunks()], 1)
         return torch.stack([maps[item, call.image_queries(item)] for item in range(batch)])
+
+
+def _check_given(tokenizer: Any, prompt: Any, words: Any) -> None:
+    """Refuse what looks like a tokenizer, a prompt or words and is none."""
+    if not callable(getattr(tokenizer, "tokenize", None)):
+        inner = getattr(tokenizer, "pipe", tokenizer)
+        has = "pipe.tokenizer" if hasattr(inner, "tokenizer") else "a pipeline's tokenizer"
+        raise CaptureError(
+            f"TokenMaps.of wants a tokenizer, such as {has}. Got {type(tokenizer).__name__}."
+        )
+    if not isinstance(prompt, str):
+        raise CaptureError(f"TokenMaps.of wants one prompt, a text. Got {prompt!r} instead.")
+    if isinstance(words, str):
+        raise CaptureError(
+            f"TokenMaps.of wants a list of words, such as [{words!r}]. Got {words!r}."
+        )
+    if (
+        not isinstance(words, list | tuple)
+        or not words
+        or not all(isinstance(w, str) for w in words)
+    ):
+        raise CaptureError(f"TokenMaps.of wants a list of words. Got {words!r} instead.")

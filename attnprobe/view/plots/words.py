@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from attnprobe.fields import refuse_nan
+from attnprobe.errors import AttnProbeError
+from attnprobe.fields import WordMaps, refuse_nan
 from attnprobe.pipeline import as_image
 from attnprobe.view.plots.panels import aspect_of, key_to_maps, panels, show_map
 from attnprobe.view.plots.plot import PAGE, Plot, style
 
 if TYPE_CHECKING:
-    from attnprobe.fields import WordMaps
     from attnprobe.pipeline import ImageLike
 
 
@@ -25,7 +25,14 @@ def word_maps(words: WordMaps, image: ImageLike | None = None, *, width: float =
         words: maps (K, H, W) and the word of each.
         image: the picture to lay them over; alone by default.
         width: inches.
+
+    Raises:
+        AttnProbeError: something else is given.
     """
+    if not isinstance(words, WordMaps):
+        raise AttnProbeError(
+            f"word_maps draws WordMaps, such as capture.words()[0]. Got {type(words).__name__}."
+        )
     refuse_nan([words], "word_maps")
     picture = None if image is None else as_image(image)
     plot = Plot(width)
