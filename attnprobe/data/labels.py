@@ -57,13 +57,22 @@ def check_size(labels: np.ndarray, size: tuple[int, int]) -> None:
 
 def _label_map(path: Path) -> np.ndarray:
     """The matrix `LabelMap` of a MATLAB file, int32."""
+    return matlab_variable(path, "LabelMap").astype(np.int32)
+
+
+def matlab_variable(path: Path, name: str) -> np.ndarray:
+    """A variable of a MATLAB file.
+
+    Raises:
+        ImageError: the file can't be read, or hasn't got it.
+    """
     from scipy.io import loadmat
 
     with naming(path), open(path, "rb") as file:
         content = loadmat(file)
-        if "LabelMap" not in content:
-            raise ImageError("a MATLAB file without a LabelMap")
-        return content["LabelMap"].astype(np.int32)
+        if name not in content:
+            raise ImageError(f"a MATLAB file without a {name}")
+        return content[name]
 
 
 def name_list(path: Path) -> list[str]:
