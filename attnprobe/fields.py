@@ -16,6 +16,7 @@ from attnprobe.errors import AttnProbeError
 
 if TYPE_CHECKING:
     from PIL.Image import Image
+    from supervision import Detections
 
     from attnprobe.group.diffseg import DiffSeg
     from attnprobe.pipeline import ImageLike
@@ -286,10 +287,20 @@ class Segmentation:
         return replace(self, labels=labels.numpy())
 
     def save(self, path: str | Path) -> None:
-        """Write the labels as a PNG: indexed, 8 bits, up to number 254; grey of 16 bits above."""
+        """Write the labels as a grey PNG (8 bits up to number 254, 16 bits above) or a .npy."""
         from attnprobe.view.labels import save_labels
 
         save_labels(self.labels, Path(path))
+
+    def to_supervision(self) -> Detections:
+        """The segments as supervision's detections: masks and boxes, `class_id` the labels.
+
+        Raises:
+            AttnProbeError: supervision isn't installed.
+        """
+        from attnprobe.export.supervision import detections
+
+        return detections(self)
 
     def overlay(self, image: Image, alpha: float = 0.55) -> Image:
         """The image with each segment's colour over it and lines between segments."""

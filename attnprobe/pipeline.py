@@ -10,7 +10,7 @@ import numpy as np
 from PIL import Image
 
 from attnprobe.cache import FieldCache
-from attnprobe.data.base import Drawing
+from attnprobe.data.base import Drawing, Truth, each_person
 from attnprobe.data.images import array_rgb, naming, read_image, upright_rgb
 from attnprobe.data.labels import check_size
 from attnprobe.errors import ComponentError, ImageError
@@ -84,12 +84,13 @@ class Pipeline:
         picture = as_image(image)
         return picture, self.field(picture)
 
-    def segment(self, image: ImageLike | Drawing, truth: np.ndarray | None = None) -> Segmentation:
+    def segment(self, image: ImageLike | Drawing, truth: Truth | None = None) -> Segmentation:
         """Segment an image.
 
         Args:
             image: path, PIL image, array such as (H, W, 3) uint8, or what the model is to draw.
-            truth: (H, W) labels, −1 void, for groupers that are told the true number.
+            truth: (H, W) labels, −1 void, for groupers that are told the true number. Where several
+                people give one each there is no true number, and groupers are told none.
 
         Returns:
             Labels at the image's own size (of its view, if the probe crops).
@@ -98,7 +99,7 @@ class Pipeline:
         return self.cut(field, picture, truth)
 
     def cut(
-        self, field: AnyField, picture: Image.Image, truth: np.ndarray | None = None
+        self, field: AnyField, picture: Image.Image, truth: Truth | None = None
     ) -> Segmentation:
         """Group and refine a picture's aggregated attention; see `segment`.
 
@@ -106,10 +107,11 @@ class Pipeline:
             ImageError: the truth isn't of the picture's size.
         """
         view = self.view(picture)
-        if truth is not None:
-            check_size(truth, (picture.height, picture.width))
+        for each in () if truth is None else each_person(truth):
+            check_size(each, (picture.height, picture.width))
         rng = np.random.default_rng(self.seed)
-        seen = None if truth is None else view.crop(truth)
+        one = truth[0] if isinstance(truth, tuple) and len(truth) == 1 else truth
+        seen = view.crop(one) if isinstance(one, np.ndarray) else None
         segmentation = self.group(field, rng=rng, truth=seen)
         for refine in self.refine:
             segmentation = refine(segmentation, field, rng=rng, image=picture.crop(view.box))

@@ -13,9 +13,15 @@ from attnprobe.data.base import Classes, Drawing, Sample, no_truth
 from attnprobe.fields import WordMaps
 from attnprobe.registry import KINDS, entries
 from attnprobe.testing import check_grouper, check_source, sample_fields, sample_words
-from tests.data import miniatures
+from tests.data import miniatures, test_bsds500
 
 OURS = [entry for kind in KINDS for entry in entries(kind) if entry.package == "attnprobe"]
+
+
+def people_in(folder):
+    """BSDS500 in miniature."""
+    test_bsds500.write(folder)
+    return {"root": str(folder)}
 
 
 def saved(path):
@@ -48,6 +54,7 @@ REQUIRED = {
     "domainnet": lambda folder: (
         {"root": str(saved(folder / "real/ant/1.jpg").parents[2])} | {"styles": "real"}
     ),
+    "bsds500": people_in,
     "hf": lambda folder: {"path": rows_of(saved(folder / "1.png")), "label": None},
     **{mini.use: partial(rooted, mini) for mini in reversed(miniatures.ALL) if not mini.keys},
 }
@@ -275,6 +282,10 @@ def labels(rows, value=0):
     return np.full((rows, 8), value)
 
 
+def people(*values):
+    return tuple(labels(4, value) for value in values)
+
+
 READ = partial(board, 4)
 
 
@@ -311,6 +322,9 @@ LISTS = {
     "array": [sample(read=partial(labels, 4))],
     "large truth": [sample(truth=partial(labels, 5))],
     "soft truth": [sample(truth=partial(labels, 4, 0.5))],
+    "people": [sample(truth=partial(people, 1, 3))],
+    "nobody": [sample(truth=partial(people))],
+    "soft person": [sample(truth=partial(people, 1, 0.5))],
     "low truth": [sample(truth=partial(labels, 4, -2))],
     "high truth": [sample(truth=partial(labels, 4, 2))],
 }
@@ -353,6 +367,7 @@ class Dozing(Boards):
 def test_a_source_of_pictures_truths_and_drawings():
     check_source(Boards())
     check_source(Known("two classes"))
+    check_source(Boards("people"))
 
 
 @pytest.mark.parametrize(
@@ -375,6 +390,8 @@ def test_a_source_of_pictures_truths_and_drawings():
         (Boards("array"), "in mode RGB, .*Got ndarray"),
         (Boards("large truth"), r"picture's size \(4, 8\). Got \(5, 8\)"),
         (Boards("soft truth"), "array of whole numbers"),
+        (Boards("nobody"), "the truth is a tuple of none"),
+        (Boards("soft person"), "array of whole numbers, or several"),
         (Boards("low truth"), "must be -1 or more. Got -2"),
         (Known("high truth"), "class 2 of a source with 2 classes"),
     ],

@@ -26,7 +26,8 @@ def evaluate(
     ] = None,
     root: Annotated[str | None, typer.Option(metavar="DIR", help="Where the dataset lies.")] = None,
     protocol: Annotated[
-        str | None, typer.Option(metavar="NAME", help="whole, released, diffcut or diffcut-voc.")
+        str | None,
+        typer.Option(metavar="NAME", help="whole, released, diffcut, diffcut-voc or bsds."),
     ] = None,
     match: Annotated[
         str | None, typer.Option(metavar="MATCH", help="How segments meet classes: per-image, ….")

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 from enum import StrEnum
+from functools import partial
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from attnprobe.cli.app import app
 from attnprobe.cli.terminal import Debug, told
 from attnprobe.errors import RunError
+
+if TYPE_CHECKING:
+    from attnprobe.evaluate.people_table import Method
 
 
 class Format(StrEnum):
@@ -39,32 +43,69 @@ def leaderboard(
     with told(debug):
         from attnprobe.evaluate import leaderboard_view as view
         from attnprobe.evaluate.leaderboard import leaderboard as tables_of
+        from attnprobe.evaluate.people_table import people_csv, people_markdown, show_people
         from attnprobe.run.display import console
         from attnprobe.run.folder import RunFolder
         from attnprobe.run.measured import measured
+        from attnprobe.run.people import against_people
         from attnprobe.run.sweep import runs_of
 
-        rows, unscored = [], []
-        for folder in (run for path in runs or [] for run in runs_of(RunFolder(path))):
-            try:
-                rows.append(measured(folder))
-            except RunError as error:
-                unscored.append(error)
-        if unscored and not rows:
+        rows, unscored, people = [], [], []
+        for path in runs or []:
+            method = against_people(RunFolder(path))
+            if method is not None:
+                people.append(method)
+                continue
+            for folder in runs_of(RunFolder(path)):
+                try:
+                    rows.append(measured(folder))
+                except RunError as error:
+                    unscored.append(error)
+        if unscored and not (rows or people):
             raise unscored[0]
         for left_out in unscored:
             typer.echo(f"note: {left_out}", err=True)
-        tables = tables_of(rows, dataset)
+        against = _against(people, dataset, shown=not rows)
+        # Alone, scores against people are shown alone.
+        tables = [] if against and not rows and (people or dataset) else tables_of(rows, dataset)
         if plot is not None:
+            if not tables:
+                raise RunError(
+                    f"{plot}: mIoU is what is drawn, and these runs are scored otherwise"
+                )
             view.plot(tables, plot)
         if form is Format.csv:
-            typer.echo(view.comma_separated(tables), nl=False)
+            # Measures differ, and so do the columns: an empty line is between the two.
+            parts = [view.comma_separated(tables)] if tables else []
+            parts += [people_csv([m for methods in against for m in methods])] if against else []
+            typer.echo("\n".join(parts), nl=False)
             for warning in (warning for table in tables for warning in table.warnings):
                 typer.echo(f"warning: {warning}", err=True)
         elif form is Format.markdown:
-            typer.echo("\n".join(view.markdown(table) for table in tables), nl=False)
+            texts = [view.markdown(table) for table in tables]
+            texts += [people_markdown(methods) for methods in against]
+            typer.echo("\n".join(texts), nl=False)
         else:
-            for number, table in enumerate(tables):
+            shown = [partial(view.show_table, table) for table in tables]
+            shown += [partial(show_people, methods) for methods in against]
+            for number, show in enumerate(shown):
                 if number:
                     typer.echo()
-                view.show_table(table, console())
+                show(console())
+
+
+def _against(people: list[Method], dataset: str | None, shown: bool) -> list[list[Method]]:
+    """A table a dataset of scores against people: those of the runs, or of all that is published.
+
+    Args:
+        people: the runs' rows.
+        dataset: the only one that is wanted.
+        shown: whether published rows are shown where there are no runs.
+    """
+    from attnprobe.evaluate.people_table import beside_published
+    from attnprobe.evaluate.published import published
+
+    names = dict.fromkeys(method.dataset for method in people)
+    if not people and shown:
+        names = dict.fromkeys(figure.dataset for figure in published().people)
+    return [beside_published(people, name) for name in names if dataset in (None, name)]

@@ -2,6 +2,8 @@
 
 from attnprobe.data import (
     ade20k,
+    bsds500,
+    camvid,
     cityscapes,
     coco,
     domainnet,
@@ -23,6 +25,8 @@ __all__ = [
     "Sample",
     "Source",
     "ade20k",
+    "bsds500",
+    "camvid",
     "cityscapes",
     "coco",
     "domainnet",

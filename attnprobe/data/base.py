@@ -77,6 +77,15 @@ class Drawing:
     seed: int
 
 
+Truth = np.ndarray | tuple[np.ndarray, ...]
+"""True labels (H, W), integers with −1 for void; or several such, one from each person."""
+
+
+def each_person(truth: Truth) -> tuple[np.ndarray, ...]:
+    """The truths of an image, one where only one is known."""
+    return truth if isinstance(truth, tuple) else (truth,)
+
+
 @dataclass(frozen=True)
 class Sample:
     """One image of a source, and its truth where there is one.
@@ -84,7 +93,8 @@ class Sample:
     Args:
         name: unique within a source and safe as a relative file name; without a suffix.
         read: the picture, in mode RGB, or a drawing to be made; raises ImageError.
-        truth: the true labels at the picture's size, integers (H, W) with −1 for void, or None.
+        truth: the true labels at the picture's size, integers (H, W) with −1 for void; a tuple of
+            such where several people segmented it; or None.
         where: path or description, for messages.
         files: the picture's and, where there is one, the label file, by which a run knows the
             image again; none of an image that is in no file of its own.
@@ -95,7 +105,7 @@ class Sample:
 
     name: str
     read: Callable[[], Image | Drawing]
-    truth: Callable[[], np.ndarray | None]
+    truth: Callable[[], Truth | None]
     where: str
     files: tuple[Path, ...] = ()
 

@@ -6,13 +6,13 @@ A dataset says its parts as data; listing, reading and taking stock are the same
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import ClassVar
 
-from attnprobe.data.base import Classes, Sample
+from attnprobe.data.base import Classes, Sample, Truth
 from attnprobe.data.images import naming, printable, read_image
 from attnprobe.data.inventory import Inventory, Lack
 from attnprobe.data.labels import name_list, read_truth
@@ -77,8 +77,8 @@ class Benchmark:
         raise NotImplementedError
 
     @property
-    def classes(self) -> Classes:
-        """The classes, by label."""
+    def classes(self) -> Classes | None:
+        """The classes, by label; None where each image has regions of its own."""
         return self._table()[0]
 
     def __call__(self) -> Sequence[Sample]:
@@ -92,16 +92,19 @@ class Benchmark:
         labels = parts.labels.find(root, "labels")
         listed = None if parts.names is None else name_list(parts.names.find(root, "list"))
         names = names_in(pictures, parts.pictures.end) if listed is None else listed
-        labels_of = self._table()[1].labels
         samples = []
         for name in chosen(names, self.start, self.count, pictures):
             picture = pictures / f"{name}{parts.pictures.end}"
             label = labels / f"{name}{parts.labels.end}"
-            truth = partial(read_truth, picture, label, labels_of)
+            truth = self.truth(picture, label)
             read = partial(read_image, picture)
             own = name.rpartition("/")[2]
             samples.append(Sample(own, read, truth, printable(picture), (picture, label)))
         return samples
+
+    def truth(self, picture: Path, label: Path) -> Callable[[], Truth]:
+        """What reads the truth of a picture from its label file."""
+        return partial(read_truth, picture, label, self._table()[1].labels)
 
     def inventory(self) -> Inventory:
         """What of it is there, and what is missing."""

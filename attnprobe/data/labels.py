@@ -96,23 +96,33 @@ def check_size(labels: np.ndarray, size: tuple[int, int]) -> None:
 
 def _label_map(path: Path) -> np.ndarray:
     """The matrix `LabelMap` of a MATLAB file, int32."""
-    from scipy.io import loadmat, whosmat
-
-    with naming(path), open(regular(path), "rb") as file:
-        shapes = {name: shape for name, shape, _ in whosmat(file)}
-        if "LabelMap" not in shapes:
-            raise ImageError("a MATLAB file without a LabelMap")
-        if math.prod(shapes["LabelMap"]) > MAX_PIXELS:  # a small file can unpack to it
-            raise ImageError(f"a LabelMap of {shapes['LabelMap']} is too large")
-        file.seek(0)
-        given = loadmat(file, variable_names=["LabelMap"])["LabelMap"]
-        most = np.iinfo(np.int32).max
+    given = matlab_variable(path, "LabelMap")
+    most = np.iinfo(np.int32).max
+    with naming(path):
         # MATLAB's numbers are floats unless somebody makes them others.
         if given.ndim != 2 or given.dtype.kind not in "iuf" or given.size == 0:
             raise ImageError(f"LabelMap must be numbers (H, W). Got {given.dtype} {given.shape}")
         if not ((given >= 0) & (given <= most) & (given == np.floor(given))).all():
             raise ImageError(f"LabelMap must have whole numbers from 0 to {most:,}")
-        return given.astype(np.int32)
+    return given.astype(np.int32)
+
+
+def matlab_variable(path: Path, name: str) -> np.ndarray:
+    """A variable of a MATLAB file.
+
+    Raises:
+        ImageError: the file can't be read, hasn't got it, or it is too large for a picture's.
+    """
+    from scipy.io import loadmat, whosmat
+
+    with naming(path), open(regular(path), "rb") as file:
+        shapes = {known: shape for known, shape, _ in whosmat(file)}
+        if name not in shapes:
+            raise ImageError(f"a MATLAB file without a {name}")
+        if math.prod(shapes[name]) > MAX_PIXELS:  # a small file can unpack to it
+            raise ImageError(f"a {name} of {shapes[name]} is too large")
+        file.seek(0)
+        return loadmat(file, variable_names=[name])[name]
 
 
 def name_list(path: Path) -> list[str]:

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
-from attnprobe.data.base import VOID, Classes, Drawing, Sample
+from attnprobe.data.base import VOID, Classes, Drawing, Sample, each_person
 from attnprobe.errors import AttnProbeError
 from attnprobe.files import write_whole
 from attnprobe.view.palette import COLOURS, palette
@@ -44,7 +44,8 @@ def save_sheet(
             faults.append(error)
         else:
             assert not isinstance(picture, Drawing)
-            shown[sample.name] = (picture, truth)
+            # Of several people's truths the first is as good as any.
+            shown[sample.name] = (picture, None if truth is None else each_person(truth)[0])
     if shown:
         with write_whole(path) as temporary:
             sheet(shown, classes).save(temporary, "PNG")

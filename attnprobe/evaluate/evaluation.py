@@ -13,9 +13,12 @@ import numpy as np
 
 from attnprobe.errors import AttnProbeError
 from attnprobe.evaluate.bootstrap import ends, mean_interval, score_draws
+from attnprobe.evaluate.people import NAMES, People
 from attnprobe.evaluate.regions import Regions
 from attnprobe.evaluate.scores import Scores
 from attnprobe.evaluate.scoring import Scoring
+from attnprobe.evaluate.settings import MEASURES as PEOPLE
+from attnprobe.evaluate.settings import dataset_score
 from attnprobe.files import write_whole
 
 MEASURES = (
@@ -47,16 +50,19 @@ class ImageScores:
         image: the sample's name.
         scores: of it alone; None where one matching holds for all images.
         regions: how its segments lie over the true regions.
+        people: against people's truths, where the protocol scores them.
     """
 
     image: str
     scores: Scores | None
     regions: Regions
+    people: People | None = None
 
     def row(self) -> dict[str, Any]:
         """Its numbers as plain data, None for those that it hasn't."""
         matched = {name: getattr(self.scores, name, math.nan) for name in ("acc", "miou")}
-        return {"image": self.image, **_plain({**matched, **asdict(self.regions)})}
+        people = asdict(self.people) if self.people else {}
+        return {"image": self.image, **_plain({**matched, **asdict(self.regions), **people})}
 
 
 @dataclass(frozen=True)
@@ -98,6 +104,11 @@ class Evaluation:
             numbers["miou"] = Number(self.scores.miou, *ends(miou))
         return numbers
 
+    def people(self) -> dict[str, float]:
+        """The dataset's scores as Berkeley's benchmark has them; none under other protocols."""
+        found = [image.people for image in self.images if image.people is not None]
+        return {name: dataset_score(name, found) for name in PEOPLE} if found else {}
+
     def summary(self) -> dict[str, Any]:
         """All but the single images, as plain data."""
         numbers = {name: _plain(asdict(number)) for name, number in self.numbers().items()}
@@ -109,6 +120,7 @@ class Evaluation:
             "classes": names and list(names),
             "scores": numbers,
             "iou": names and _plain(self.scoring.by_name(self.scores.iou.tolist())),
+            **({"people": _plain(people)} if (people := self.people()) else {}),
             "left_out": self.left_out,
         }
 
@@ -127,7 +139,8 @@ class Evaluation:
             rows = [image.row() for image in self.images]
             rows += [{"image": name, "left_out": why} for name, why in self.left_out.items()]
             with open(temporary, "w", encoding="utf-8", newline="") as file:
-                writer = csv.DictWriter(file, ["image", *MEASURES, "left_out"])
+                people = NAMES if self.people() else ()
+                writer = csv.DictWriter(file, ["image", *MEASURES, *people, "left_out"])
                 writer.writeheader()
                 writer.writerows(rows)
 

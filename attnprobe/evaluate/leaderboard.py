@@ -86,14 +86,19 @@ def leaderboard(measured: Sequence[Entry], dataset: str | None = None) -> list[T
         AttnProbeError: nothing is known of the dataset.
     """
     known = published()
-    datasets = list(dict.fromkeys(entry.dataset for entry in measured)) or list(known.datasets)
+    datasets = list(dict.fromkeys(entry.dataset for entry in measured)) or _with_miou(known)
     if dataset is not None:
-        every = list(dict.fromkeys([*datasets, *known.datasets]))
+        every = list(dict.fromkeys([*datasets, *_with_miou(known)]))
         if dataset not in every:
             near = did_you_mean(dataset, every)
             raise AttnProbeError(f"no score of {dataset!r} is published or was given{near}")
         datasets = [dataset]
     return [_table(name, [e for e in measured if e.dataset == name], known) for name in datasets]
+
+
+def _with_miou(known: Published) -> list[str]:
+    """The datasets that have figures of the kind shown here."""
+    return [name for name in known.datasets if known.on(name)]
 
 
 def _table(dataset: str, measured: list[Entry], known: Published) -> Table:

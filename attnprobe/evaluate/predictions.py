@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from attnprobe.arrays import read_array
+from attnprobe.data.base import Truth, each_person
 from attnprobe.data.images import MAX_PIXELS, opened
 from attnprobe.data.labels import label_numbers
 from attnprobe.errors import AttnProbeError, ImageError
 from attnprobe.evaluate.evaluation import Evaluation, ImageScores
 from attnprobe.evaluate.protocol import Protocol
-from attnprobe.evaluate.regions import region_scores
 from attnprobe.evaluate.scoring import Scoring
 
 if TYPE_CHECKING:
@@ -49,8 +49,10 @@ def evaluate_predictions(folder: Path, samples: Iterable[Sample], scoring: Scori
             if together is None:
                 scores = scoring.image(labels, truth)
             else:
-                together.update(labels, truth)
-            images.append(ImageScores(sample.name, scores, region_scores(labels, truth)))
+                for each in each_person(truth):
+                    together.update(labels, each)
+            regions, people = scoring.regions(labels, truth), scoring.people(labels, truth)
+            images.append(ImageScores(sample.name, scores, regions, people))
         except AttnProbeError as error:
             left_out[sample.name] = " ".join(str(error).split())
     if not images:
@@ -94,7 +96,7 @@ def read_prediction(path: Path) -> np.ndarray:
     return labels
 
 
-def _aligned(folder: Path, sample: Sample, protocol: Protocol) -> tuple[np.ndarray, np.ndarray]:
+def _aligned(folder: Path, sample: Sample, protocol: Protocol) -> tuple[np.ndarray, Truth]:
     """An image's prediction and truth, cut and at the size at which they are scored.
 
     The prediction may have the picture's size, that of the part that is scored, or the protocol's.
@@ -104,18 +106,18 @@ def _aligned(folder: Path, sample: Sample, protocol: Protocol) -> tuple[np.ndarr
         raise ImageError(f"{sample.where}: has no truth")
     file = _prediction(folder, sample.name)
     labels = read_prediction(file)
-    left, top, right, bottom = protocol.box((truth.shape[0], truth.shape[1]))
-    part = truth[top:bottom, left:right]
-    sizes = [truth.shape, part.shape]
+    whole = each_person(truth)[0].shape
+    left, top, right, bottom = protocol.box((whole[0], whole[1]))
+    sizes = [whole, (bottom - top, right - left)]
     if protocol.size is not None:
         sizes.append((protocol.size, protocol.size))
     if labels.shape not in sizes:
         allowed = " or ".join(dict.fromkeys(f"{width}×{height}" for height, width in sizes))
         height, width = labels.shape
         raise ImageError(f"{file}: must be {allowed}. Got {width}×{height} instead.")
-    if labels.shape == truth.shape:
+    if labels.shape == whole:
         labels = labels[top:bottom, left:right]
-    return protocol.resized(labels), protocol.resized(part)
+    return protocol.resized(labels), protocol.seen(truth, (left, top, right, bottom))
 
 
 def _prediction(folder: Path, name: str) -> Path:

@@ -8,6 +8,7 @@ from typing import Annotated, Any, Literal
 import numpy as np
 from annotated_types import Ge, Le
 
+from attnprobe.data.base import Truth, each_person
 from attnprobe.errors import AttnProbeError
 from attnprobe.evaluate.hungarian import HungarianScore
 from attnprobe.evaluate.score import ForegroundScore, MajorityScore, OverlapScore, Score
@@ -42,6 +43,7 @@ class Protocol:
         size: side of the square at which is scored, to which truths and labels are resized
             nearest; or None, at the image's own size.
         background: the background's class, which ``foreground`` needs.
+        people: whether covering, PRI, VI and lines are scored over people (`people_scores`).
 
     Raises:
         AttnProbeError: a value isn't allowed; `foreground` has no background, or another match one.
@@ -52,6 +54,7 @@ class Protocol:
     crop: Literal["centre-square"] | None = None
     size: Side | None = None
     background: Annotated[int, Ge(0)] | None = None
+    people: bool = False
 
     def __post_init__(self) -> None:
         if (self.match == "foreground") != (self.background is not None):
@@ -89,6 +92,12 @@ class Protocol:
         """Labels (H, W), cut already, at the size at which is scored."""
         return labels if self.size is None else nearest(labels, (self.size, self.size))
 
+    def seen(self, truth: Truth, box: Box) -> Truth:
+        """A part of the truth, or of each person's, at the size at which is scored."""
+        left, top, right, bottom = box
+        parts = [self.resized(each[top:bottom, left:right]) for each in each_person(truth)]
+        return tuple(parts) if isinstance(truth, tuple) else parts[0]
+
     def said(self) -> dict[str, Any]:
         """The protocol as plain data."""
         return asdict(self)
@@ -97,7 +106,8 @@ class Protocol:
         size = "own size" if self.size is None else f"{self.size}×{self.size}"
         background = "" if self.background is None else f" (background {self.background})"
         crop = "nothing cut" if self.crop is None else "centre square"
-        return f"{self.name}: match {self.match}{background}, {crop}, {size}"
+        people = "; covering, PRI, VI and boundaries over people" if self.people else ""
+        return f"{self.name}: match {self.match}{background}, {crop}, {size}{people}"
 
 
 def nearest(labels: np.ndarray, size: Size) -> np.ndarray:
@@ -119,9 +129,11 @@ PROTOCOLS = {
         Protocol("released", crop="centre-square", size=512),
         Protocol("diffcut", crop="centre-square", size=128),
         Protocol("diffcut-voc", "foreground", crop="centre-square", size=128, background=0),
+        Protocol("bsds", "best-overlap", people=True),
     )
 }
 """By name: `whole`, everything at its own size; `released`, as Tian et al. 2024 score; `diffcut`
-and `diffcut-voc`, as Couairon et al. 2024 do without and with a background class."""
+and `diffcut-voc`, as Couairon et al. 2024 do without and with a background class; `bsds`, as
+Arbeláez et al. 2011 do against several people's truths."""
 
-ProtocolName = Literal["whole", "released", "diffcut", "diffcut-voc"]
+ProtocolName = Literal["whole", "released", "diffcut", "diffcut-voc", "bsds"]

@@ -19,6 +19,9 @@ FILE = Path(__file__).with_suffix(".yaml")
 Percent = Annotated[float, Ge(0), Le(100)]
 Text = Annotated[str, MinLen(1)]
 
+Scales = tuple[Annotated[float, Ge(0)], Annotated[float, Ge(0)]]
+"""A measure at ODS and at OIS."""
+
 _STRICT = {"extra": "forbid", "strict": True}
 
 
@@ -56,12 +59,14 @@ class Dataset:
     Args:
         title: as papers call it.
         images: how many are scored.
+        split: which part they are, where there are several.
     """
 
     __pydantic_config__: ClassVar = _STRICT
 
     title: Text
     images: Annotated[int, Gt(0)]
+    split: Text | None = None
 
 
 @dataclass(frozen=True)
@@ -88,6 +93,31 @@ class Figure:
 
 
 @dataclass(frozen=True)
+class PeopleFigure:
+    """A method against several people's truths, each measure at ODS and OIS; None if not given.
+
+    Args:
+        method: as the paper calls it.
+        dataset: the name of its source in recipes.
+        source: paper, venue, table, and who quotes it.
+        covering: of people's regions, 0 to 1.
+        pri: probabilistic Rand index, 0 to 1.
+        vi: variation of information, bits.
+        boundary_f: F-measure of boundaries, 0 to 1.
+    """
+
+    __pydantic_config__: ClassVar = _STRICT
+
+    method: Text
+    dataset: Text
+    source: Text
+    covering: Scales | None = None
+    pri: Scales | None = None
+    vi: Scales | None = None
+    boundary_f: Scales | None = None
+
+
+@dataclass(frozen=True)
 class Published:
     """All figures, and what they refer to.
 
@@ -95,6 +125,7 @@ class Published:
         datasets: by the name of their source in recipes.
         protocols: by name.
         figures: in no order.
+        people: those against several people's truths, which have no mIoU.
     """
 
     __pydantic_config__: ClassVar = _STRICT
@@ -102,6 +133,7 @@ class Published:
     datasets: dict[str, Dataset]
     protocols: dict[str, Conditions]
     figures: tuple[Figure, ...]
+    people: tuple[PeopleFigure, ...] = ()
 
     def on(self, dataset: str) -> tuple[Figure, ...]:
         """The figures on a dataset; none if it isn't one of `datasets`."""
@@ -167,5 +199,12 @@ def _check_references(found: Published, path: Path) -> None:
         if key in seen:
             faults.append(f"{at}: given twice for {figure.dataset}")
         seen.add(key)
+    for number, person in enumerate(found.people):
+        at = f"{path}: people.{number} ({person.method})"
+        if person.dataset not in found.datasets:
+            faults.append(f"{at}: unknown dataset {person.dataset!r}")
+        if (person.method, person.dataset) in seen:
+            faults.append(f"{at}: given twice for {person.dataset}")
+        seen.add((person.method, person.dataset))
     if faults:
         raise AttnProbeError("\n".join(faults))

@@ -96,7 +96,7 @@ def region_scores(prediction: ArrayLike, truth: ArrayLike, tolerance: float = TO
         ari=_adjusted_rand(table),
         nmi=_mutual_information(table),
         boundary_f=boundary_f(prediction, truth, tolerance),
-        covering=_covering(overlaps),
+        covering=covering_of(overlaps),
         segments=int(np.unique(prediction[prediction >= 0]).size),
         true_segments=int(occurring.size),
     )
@@ -109,9 +109,9 @@ def ordinal(truth: np.ndarray, occurring: np.ndarray) -> np.ndarray:
 
 def _adjusted_rand(table: np.ndarray) -> float:
     """From pairs of pixels, in whole numbers of any size."""
-    together = _pairs(table)
-    in_truth, in_prediction = _pairs(table.sum(1)), _pairs(table.sum(0))
-    every = _pairs(table.sum())
+    together = pairs(table)
+    in_truth, in_prediction = pairs(table.sum(1)), pairs(table.sum(0))
+    every = pairs(table.sum())
     # (together − expected) / (mean − expected), all times 2 · every.
     chance = 2 * in_truth * in_prediction
     most = (in_truth + in_prediction) * every
@@ -120,7 +120,8 @@ def _adjusted_rand(table: np.ndarray) -> float:
     return (2 * together * every - chance) / (most - chance)
 
 
-def _pairs(counts: np.ndarray) -> int:
+def pairs(counts: np.ndarray) -> int:
+    """Pairs of pixels within groups of so many."""
     return int((counts * (counts - 1) // 2).sum())
 
 
@@ -128,18 +129,19 @@ def _mutual_information(table: np.ndarray) -> float:
     if not table.any():
         return math.nan
     share = table / table.sum()
-    joint, rows, columns = _entropy(share), _entropy(share.sum(1)), _entropy(share.sum(0))
+    joint, rows, columns = entropy(share), entropy(share.sum(1)), entropy(share.sum(0))
     if rows + columns == 0:  # both of one part
         return 1.0
     return float(np.clip(2 * (rows + columns - joint) / (rows + columns), 0, 1))
 
 
-def _entropy(share: np.ndarray) -> float:
+def entropy(share: np.ndarray) -> float:
+    """In nats, of shares that sum to 1."""
     known = share[share > 0]
     return float(-(known * np.log(known)).sum())
 
 
-def _covering(overlaps: Overlaps) -> float:
+def covering_of(overlaps: Overlaps) -> float:
     """Σ |region| · max IoU with a segment / Σ |region|."""
     if not overlaps.valid:
         return math.nan

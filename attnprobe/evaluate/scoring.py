@@ -9,10 +9,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
+from attnprobe.data.base import Truth, each_person
 from attnprobe.errors import AttnProbeError
 from attnprobe.evaluate.overlaps import checked
+from attnprobe.evaluate.people import People, people_scores
 from attnprobe.evaluate.protocol import PROTOCOLS, Protocol
-from attnprobe.evaluate.regions import ordinal
+from attnprobe.evaluate.regions import Regions, mean_regions, ordinal, region_scores
 from attnprobe.evaluate.scores import Scores
 
 
@@ -42,17 +44,32 @@ class Scoring:
         over = "each image's own labels" if self.names is None else f"{len(self.names)} classes"
         return f"{self.protocol}, over {over}"
 
-    def image(self, prediction: ArrayLike, truth: ArrayLike) -> Scores:
+    def image(self, prediction: ArrayLike, truth: Truth) -> Scores:
         """Scores of one image, cut and resized already, by itself.
+
+        Several people's truths are as those of several images: without classes, each person's
+        regions are classes of their own.
 
         Raises:
             AttnProbeError: shapes differ, an array isn't of whole numbers, a label is out of range.
         """
         if self.names is None:
-            return image_scores(prediction, truth, self.protocol)
+            single = [image_scores(prediction, each, self.protocol) for each in each_person(truth)]
+            together = self.pooled(single)
+            assert together is not None
+            return together
         score = self.protocol.score(len(self.names))
-        score.update(prediction, truth)
+        for each in each_person(truth):
+            score.update(prediction, each)
         return score.compute()
+
+    def regions(self, prediction: ArrayLike, truth: Truth) -> Regions:
+        """How the segments of one image lie over the true regions, the mean over people."""
+        return mean_regions([region_scores(prediction, each) for each in each_person(truth)])
+
+    def people(self, prediction: ArrayLike, truth: Truth) -> People | None:
+        """One image against people's truths, if the protocol asks for it."""
+        return people_scores(prediction, each_person(truth)) if self.protocol.people else None
 
     def pooled(self, images: Sequence[Scores]) -> Scores | None:
         """The scores of images as of one; None of none.

@@ -45,8 +45,8 @@ def true_count(truth: np.ndarray | None, who: str) -> int:
     """
     if truth is None:
         raise ComponentError(
-            f"{who}: clusters is 'truth', but this image comes with no truth; give a number, or "
-            "use images that have one, such as scenes."
+            f"{who}: clusters is 'truth', but this image comes with no truth, or with several "
+            "people's; give a number, or use images that have one, such as scenes."
         )
     labels = np.unique(truth)
     return max(1, int((labels >= 0).sum()))

@@ -56,7 +56,9 @@ class Evaluate:
     Args:
         protocol: ``whole``: all that was segmented, at its own size; ``released``: the centre
             square at 512 px, as DiffSeg's released program scores; ``diffcut`` and
-            ``diffcut-voc``: at 128 px, as DiffCut's does without and with a background class.
+            ``diffcut-voc``: at 128 px, as DiffCut's does without and with a background class;
+            ``bsds``: the whole picture against several people's truths, by covering, PRI, VI and
+            boundaries, as Berkeley's benchmark does.
         match: how segments meet the truth's classes, over what the protocol says: ``per-image``:
             one to one, each image anew; ``per-dataset``: one to one, once for all images;
             ``majority``: each segment takes its most frequent class; ``foreground``: what no class

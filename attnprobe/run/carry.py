@@ -146,6 +146,11 @@ def scoring_of(recipe: Recipe) -> Scoring:
             f"evaluate.protocol: {protocol.name} scores the centre square, so probe.fit must be "
             f"crop. Got {recipe.probe.fit} instead."
         )
+    if protocol.people and recipe.probe.fit == "crop":
+        raise RecipeError(
+            f"evaluate.protocol: {protocol.name} scores whole pictures, so probe.fit must be "
+            "resize. Got crop instead."
+        )
     try:
         return Scoring(protocol, common_classes(recipe.sources))
     except AttnProbeError as error:

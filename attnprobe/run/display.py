@@ -21,9 +21,11 @@ from rich.progress import (
 from rich.table import Table
 from rich.text import Text
 
+from attnprobe.evaluate.people_table import TITLES, show_people
 from attnprobe.files import printable
 from attnprobe.run.folder import FAILURES, LABELS, OVERLAYS, REPORT, SCORES, SWEEP
 from attnprobe.run.outcome import Outcome, number
+from attnprobe.run.people import against_people
 from attnprobe.run.results import Results, mean
 
 if TYPE_CHECKING:
@@ -74,6 +76,9 @@ def show(results: Results, console: Console) -> None:
             say(console, f"the first {SHOWN} of {len(done)} images; all are in {SCORES}")
         if pooled := _pooled(results):
             say(console, pooled)
+        if people := results.summary().get("people"):
+            said = ", ".join(f"{TITLES[name]} {fixed(people[name], 3)}" for name in people)
+            say(console, escape(f"against people, all together: {said}"))
         console.print()
     _list(console, _cuts(done))
     _list(console, [f"[red]failed[/]  {plain(_failure(o))}" for o in results.failed], FAILURES)
@@ -86,14 +91,20 @@ def show(results: Results, console: Console) -> None:
 
 
 def show_sweep(sweep: Sweep, console: Console) -> None:
-    """Print a row a point, those with scores by their mIoU, and where everything lies."""
+    """Print a row a point, those with scores by their mIoU, and where everything lies.
+
+    Against people it is covering that points are told apart by, and what they come to together.
+    """
     rows = sweep.table().to_pylist()
-    scored = any(row["miou"] is not None for row in rows)
+    people = against_people(sweep.folder)
+    measures = ["covering"] if people else ["acc", "miou"]
+    decisive = measures[-1]
+    scored = any(row[decisive] is not None for row in rows)
     if scored:
-        rows.sort(key=lambda row: -1 if row["miou"] is None else row["miou"], reverse=True)
+        rows.sort(key=lambda row: -1 if row[decisive] is None else row[decisive], reverse=True)
     table = plain_table("point")
     columns = [("done", 0), ("failed", 0), ("segments", 1)]
-    columns += [("acc", 3), ("miou", 3)] if scored else []
+    columns += [(name, 3) for name in measures] if scored else []
     for name, _ in columns:
         title = {"acc": "ACC", "miou": "mIoU"}.get(name, name)
         table.add_column(title, justify="right", no_wrap=True)
@@ -104,6 +115,9 @@ def show_sweep(sweep: Sweep, console: Console) -> None:
         order = "best" if scored else "first"
         say(console, f"the {order} {SHOWN} of {len(rows)} points; all are in {SWEEP}")
     console.print()
+    if people is not None:
+        show_people([people], console)
+        console.print()
     say(console, f"sweep's folder  {plain(sweep.folder.path)}")
 
 
@@ -119,14 +133,19 @@ def _table(results: Results) -> Table:
     means = results.summary()["mean"]
     seconds = mean([outcome.seconds for outcome in done])
     columns = [("segments", means["segments"], 1), ("seconds", seconds, 2)]
-    if any(outcome.scores for outcome in done):
+    people = results.scoring.protocol.people
+    if people:
+        columns += [("covering", means["covering"], 3)]
+    elif any(outcome.scores for outcome in done):
         columns += [("ACC", means["acc"], 3), ("mIoU", means["miou"], 3)]
     table = plain_table("image", show_footer=len(done) > 1)
     for name, value, digits in columns:
         table.add_column(name, fixed(value, digits), justify="right", no_wrap=True)
     for o in done[:SHOWN]:
         acc, miou = (o.scores.acc, o.scores.miou) if o.scores else (None, None)
-        cells = [str(o.segments), fixed(o.seconds, 2), fixed(acc, 3), fixed(miou, 3)]
+        covering = o.regions.covering if o.regions else None
+        cells = [str(o.segments), fixed(o.seconds, 2)]
+        cells += [fixed(score, 3) for score in ([covering] if people else [acc, miou])]
         table.add_row(plain(o.image), *cells[: len(columns)])
     return table
 

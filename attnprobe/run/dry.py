@@ -72,7 +72,10 @@ def _source(source: Any) -> Check:
     if isinstance(first, Drawing):
         return Check("images", f"{what}; the model is to draw them")
     size = f"the first is {first.width}×{first.height}"
-    return Check("images", f"{what}; {size}, {'without' if truth is None else 'with'} truth")
+    with_truth = "without truth" if truth is None else "with truth"
+    if isinstance(truth, tuple):
+        with_truth += f" by {len(truth)} people"
+    return Check("images", f"{what}; {size}, {with_truth}")
 
 
 def _model(spec: ModelSpec) -> Check:

@@ -11,6 +11,7 @@ from rich.console import Console
 from rich.table import Table
 
 from attnprobe.evaluate.evaluation import Evaluation, Number
+from attnprobe.evaluate.people_table import TITLES as PEOPLE
 from attnprobe.run.display import fixed, plain, plain_table, progress, say
 
 if TYPE_CHECKING:
@@ -51,6 +52,9 @@ def show_evaluation(evaluation: Evaluation, console: Console) -> None:
         say(console, f"ACC and mIoU over the dataset's {len(names)} classes; the rest are means")
         console.print()
         console.print(_classes(evaluation))
+    if people := evaluation.people():
+        said = ", ".join(f"{PEOPLE[name]} {fixed(value, 3)}" for name, value in people.items())
+        say(console, f"against people, all together: {said}")
     if evaluation.left_out:
         say(console, f"\n[red]left out[/]: {len(evaluation.left_out)} of {evaluation.count} images")
     for name, why in list(evaluation.left_out.items())[:LISTED]:

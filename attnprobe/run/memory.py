@@ -73,7 +73,9 @@ def _state(files: Sequence[Path]) -> list[tuple[int, int]]:
 
 
 def _bytes(result: Any) -> int:
-    """Bytes of an array or a picture in RGB; none of no truth, or of what is yet to be drawn."""
+    """Bytes of arrays or a picture in RGB; none of no truth, or of what is yet to be drawn."""
     if result is None or isinstance(result, Drawing):
         return 0
+    if isinstance(result, tuple):
+        return sum(map(_bytes, result))
     return result.nbytes if hasattr(result, "nbytes") else 3 * result.width * result.height

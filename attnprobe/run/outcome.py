@@ -13,9 +13,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from attnprobe.data.base import Drawing
+from attnprobe.data.base import Drawing, Truth
 from attnprobe.errors import AttnProbeError
-from attnprobe.evaluate import Regions, Scores, Scoring, region_scores
+from attnprobe.evaluate import Regions, Scores, Scoring
+from attnprobe.evaluate.people import NAMES, People
 from attnprobe.fields import AttentionField
 from attnprobe.files import write_whole
 from attnprobe.run.listing import FileState, refuse_if_changed, states
@@ -44,6 +45,7 @@ class Outcome:
         segments: how many were found; None if it failed.
         scores: against its truth, where it has one.
         regions: how the segments lie over the truth's regions, where it has one.
+        people: against people's truths, where the protocol scores them.
         cut: what of the picture was left out, in a sentence, or None.
         error: why it failed, in a sentence, or None.
         trace: the traceback of a failure.
@@ -60,6 +62,7 @@ class Outcome:
     error: str | None = None
     trace: str | None = None
     files: tuple[FileState, ...] = ()
+    people: People | None = None
 
     def row(self) -> dict[str, Any]:
         """The image's row in scores.parquet, whose counts say all of its scores."""
@@ -77,6 +80,7 @@ class Outcome:
             "fn": fn,
             "valid": scores.valid if scores else None,
             "cut": self.cut,
+            **(_plain(self.people) if self.people else {}),
         }
 
     def line(self) -> dict[str, Any]:
@@ -119,6 +123,7 @@ class Outcome:
             row.get("error"),
             row.get("trace"),
             tuple(FileState(**state) for state in row.get("files", ())),
+            _people(row),
         )
 
 
@@ -195,9 +200,9 @@ def _segmented(pipeline: Pipeline, sample: Sample, scoring: Scoring) -> tuple[Ou
     seen = picture.crop(view.box)
     drawn = picture if isinstance(image, Drawing) else None
     kept = _Kept(segmentation, seen, segmentation.overlay(seen), field, drawn)
-    scores, regions = None, None
+    scores, regions, people = None, None, None
     if truth is not None:
-        scores, regions = _score(segmentation, view.crop(truth), scoring)
+        scores, regions, people = _score(segmentation, truth, view.box, scoring)
     found = Outcome(
         sample.name,
         sample.where,
@@ -207,6 +212,7 @@ def _segmented(pipeline: Pipeline, sample: Sample, scoring: Scoring) -> tuple[Ou
         regions=regions,
         cut=view.cut,
         files=files,
+        people=people,
     )
     return found, kept
 
@@ -233,13 +239,31 @@ def _is_of_the_disk(error: Exception) -> bool:
 
 
 def _score(
-    segmentation: Segmentation, truth: np.ndarray, scoring: Scoring
-) -> tuple[Scores, Regions]:
+    segmentation: Segmentation, truth: Truth, box: tuple[int, int, int, int], scoring: Scoring
+) -> tuple[Scores, Regions, People | None]:
     """Compare with the truth of the same view, at the size of the protocol."""
     if size := scoring.protocol.size:  # by the proposals, whose argmax at any size loses nothing
         segmentation = segmentation.resized((size, size))
-    truth = scoring.protocol.resized(truth)
-    return scoring.image(segmentation.labels, truth), region_scores(segmentation.labels, truth)
+    labels, truth = segmentation.labels, scoring.protocol.seen(truth, box)
+    return (
+        scoring.image(labels, truth),
+        scoring.regions(labels, truth),
+        scoring.people(labels, truth),
+    )
+
+
+def _plain(people: People) -> dict[str, Any]:
+    """Whole numbers as they are, the others None where there is none."""
+    values = {name: getattr(people, name) for name in NAMES}
+    return {name: v if isinstance(v, int) else number(v) for name, v in values.items()}
+
+
+def _people(row: dict[str, Any]) -> People | None:
+    """The scores against people of a row that has them."""
+    if row.get("pixels") is None:
+        return None
+    known: dict[str, Any] = {name: math.nan if row[name] is None else row[name] for name in NAMES}
+    return People(**known)
 
 
 def number(value: float | None) -> float | None:

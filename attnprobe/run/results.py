@@ -11,6 +11,8 @@ from pyarrow import parquet
 
 from attnprobe.errors import AttnProbeError, RunError
 from attnprobe.evaluate import Protocol, Scores, Scoring
+from attnprobe.evaluate.people import NAMES, People
+from attnprobe.evaluate.settings import MEASURES, dataset_score
 from attnprobe.files import printable, write_whole
 from attnprobe.run.folder import (
     FAILURES,
@@ -34,7 +36,7 @@ COLUMNS = pa.schema(
     [
         ("image", pa.string()),
         ("segments", pa.int32()),
-        ("true_segments", pa.int32()),
+        ("true_segments", pa.float64()),  # the mean, where several people say how many
         ("acc", pa.float64()),
         ("miou", pa.float64()),
         *((name, pa.float64()) for name in AGREEMENT),
@@ -46,6 +48,11 @@ COLUMNS = pa.schema(
     ]
 )
 """scores.parquet: a row an image, those from `true_segments` to `valid` null without truth."""
+
+PEOPLE = pa.schema(
+    [(name, pa.float64() if name in ("covered", "pri", "vi") else pa.int64()) for name in NAMES]
+)
+"""More columns of scores.parquet under a protocol that scores against people."""
 
 MEANS = ("segments", "true_segments", "acc", "miou", *AGREEMENT)
 """Numbers of an image whose means are in the summary."""
@@ -198,7 +205,9 @@ class Results:
 
     def table(self) -> pa.Table:
         """The rows of scores.parquet."""
-        return pa.Table.from_pylist([outcome.row() for outcome in self.done], COLUMNS)
+        people = self.scoring.protocol.people
+        columns = pa.schema([*COLUMNS, *PEOPLE]) if people else COLUMNS
+        return pa.Table.from_pylist([outcome.row() for outcome in self.done], columns)
 
     def summary(self) -> dict[str, Any]:
         """Counts, means over the images, and scores pooled over those with truth."""
@@ -223,7 +232,19 @@ class Results:
                 "miou": number(pooled.miou if pooled else None),
                 **by_name,
             },
+            **self._against_people(),
         }
+
+    def people(self) -> list[People]:
+        """The images' scores against people, of those that have them."""
+        return [outcome.people for outcome in self.done if outcome.people is not None]
+
+    def _against_people(self) -> dict[str, Any]:
+        """The dataset's scores as Berkeley's benchmark has them, if the protocol asks for it."""
+        if not self.scoring.protocol.people:
+            return {}
+        found = self.people()
+        return {"people": {name: number(dataset_score(name, found)) for name in MEASURES}}
 
     def pooled(self) -> Scores | None:
         """The scores of all images with truth as of one; see `Scoring.pooled`."""

@@ -89,7 +89,7 @@ def same(one: Any, other: Any) -> bool:
         return np.array_equal(one, other)
     if isinstance(one, Image):
         return one.size == other.size and one.tobytes() == other.tobytes()
-    if isinstance(one, list):
+    if isinstance(one, list | tuple):
         return len(one) == len(other) and all(map(same, one, other))
     if is_dataclass(one):
         names = [field.name for field in fields(one)]

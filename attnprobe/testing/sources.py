@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from PIL.Image import Image
 
-from attnprobe.data.base import VOID, Drawing, Sample
+from attnprobe.data.base import VOID, Drawing, Sample, each_person
 from attnprobe.errors import AttnProbeError
 from attnprobe.testing.contract import check_form, require, same
 
@@ -22,7 +22,8 @@ def check_source(component: Any, *, seconds: float = 5.0, samples: int = 3) -> N
     Beside what all components must keep, it lists one sample or more, the same ones each time, with
     names that differ and can name files. A sample survives pickling and reads, as often as it is
     asked, the same picture in mode RGB, or a drawing, and the same truth: none, or whole numbers of
-    the picture's size from −1 (void), below the number of the source's `classes` where it has them.
+    the picture's size from −1 (void), below the number of the source's `classes` where it has them,
+    or a tuple of such, one from each person.
 
     Args:
         component: an instance, with the parameters to check; what it lists must be there.
@@ -53,7 +54,10 @@ def check_source(component: Any, *, seconds: float = 5.0, samples: int = 3) -> N
             require(equal, f"{where}: reading it twice gave different pictures or truths")
         _check_picture(picture, where)
         if truth is not None:
-            _check_truth(truth, picture, where, None if classes is None else len(classes))
+            nobody = isinstance(truth, tuple) and not truth
+            require(not nobody, f"{where}: the truth is a tuple of none")
+            for each in each_person(truth):
+                _check_truth(each, picture, where, None if classes is None else len(classes))
 
 
 def _listed(component: Any, who: str, seconds: float) -> Sequence[Sample]:
@@ -97,7 +101,7 @@ def _check_picture(picture: Any, where: str) -> None:
 
 def _check_truth(truth: Any, picture: Any, where: str, classes: int | None) -> None:
     numbers = isinstance(truth, np.ndarray) and np.issubdtype(truth.dtype, np.integer)
-    require(numbers, f"{where}: the truth must be an array of whole numbers, or None")
+    require(numbers, f"{where}: the truth must be an array of whole numbers, or several, or None")
     if isinstance(picture, Image):
         size = picture.height, picture.width
         got = truth.shape

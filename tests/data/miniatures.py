@@ -111,4 +111,8 @@ ALL = [
     # none, wall, building, flag
     Miniature("ade20k", 150, *ADE, {0: -1, 1: 0, 2: 1, 150: 149}, 151,
               ("ADE_val_00000001", "ADE_val_00000002", "ADE_val_00002000")),
+    # sky, building, bicyclist, none
+    Miniature("camvid", 11, "CamVid/val/{}.png", "CamVid/valannot/{}.png",
+              {0: 0, 1: 1, 10: 10, 11: -1}, 12,
+              ("0016E5_07959", "0016E5_07961", "0016E5_08159")),
 ]  # fmt: skip

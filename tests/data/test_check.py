@@ -134,7 +134,7 @@ def test_domainnet(tmp_path, check):
     ("arguments", "sentence"),
     [
         (["coco-stuf-27"], "unknown source 'coco-stuf-27'; did you mean coco-stuff-27"),
-        (["scenes"], "scenes: reads no files to be checked; allowed: ade20k, cityscapes-19, "),
+        (["scenes"], "scenes: reads no files to be checked; allowed: ade20k, bsds500, camvid, "),
         (
             ["ade20k", "--split", "val"],
             "--split val: ade20k.split: must be 'validation' or 'tr",

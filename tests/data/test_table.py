@@ -139,9 +139,9 @@ def test_every_table(name):
 
 def test_the_tables_are_those_of_the_sources():
     assert {name.rpartition("-")[0] or name for name in NAMES} == {
-        "coco-stuff", "coco", "cityscapes", "pascal", "ade20k"
+        "coco-stuff", "coco", "cityscapes", "pascal", "ade20k", "camvid"
     }  # fmt: skip
-    assert len(NAMES) == 8
+    assert len(NAMES) == 9
 
 
 @settings(deadline=None)

@@ -50,6 +50,7 @@ def test_datasets_are_sources_of_recipes_and_have_as_many_images_as_are_scored()
     assert {name: about.images for name, about in datasets.items()} == {
         "coco-stuff-27": 2175,
         "cityscapes-27": 500,
+        "bsds500": 200,
     }
 
 
@@ -61,6 +62,7 @@ def test_protocols_that_can_be_run_are_the_same_ones():
 
 def test_every_figure_says_where_it_stands():
     assert all(re.search(r"(19|20)\d\d", figure.source) for figure in published().figures)
+    assert all(re.search(r"(19|20)\d\d", figure.source) for figure in published().people)
 
 
 def test_a_figure_is_found_or_the_nearest_is_told():

@@ -96,7 +96,7 @@ def test_every_protocol_has_the_score_of_its_match():
     kinds = {name: type(protocol.score(21)) for name, protocol in PROTOCOLS.items()}
     assert kinds == {
         "whole": HungarianScore, "released": HungarianScore, "diffcut": HungarianScore,
-        "diffcut-voc": ForegroundScore,
+        "diffcut-voc": ForegroundScore, "bsds": OverlapScore,
     }  # fmt: skip
     assert Protocol("p", "per-dataset").score(3).match == "per-dataset"
     assert type(Protocol("p", "majority").score(3)) is MajorityScore

@@ -8,7 +8,6 @@ from PIL import Image
 from attnprobe.errors import AttnProbeError, ImageError
 from attnprobe.fields import Segmentation
 from attnprobe.view.labels import load_labels, save_labels
-from attnprobe.view.palette import palette
 
 
 @settings(max_examples=60, deadline=None)
@@ -27,15 +26,31 @@ def test_numbers_come_back_exactly(tmp_path_factory, labels):
     assert np.array_equal(again, labels)
     with Image.open(path) as image:
         assert image.format == "PNG"
-        assert image.mode == ("P" if labels.max() < 255 else "I;16")
+        assert image.mode == ("L" if labels.max() < 255 else "I;16")
         assert np.array_equal(np.asarray(image), labels)
 
 
-def test_few_labels_are_seen_in_the_palette_s_colours(tmp_path):
-    labels = np.arange(255).reshape(15, 17)
+@pytest.mark.parametrize("most", [5, 254, 300])
+def test_other_programs_read_numbers(tmp_path, most):
+    from matplotlib.image import imread as matplotlib_s
+    from skimage.io import imread as skimage_s
+
+    labels = np.random.default_rng(0).integers(0, most + 1, (12, 9))
+    labels[0, 0] = most
     save_labels(labels, tmp_path / "a.png")
+    assert np.array_equal(skimage_s(tmp_path / "a.png"), labels)
+    read = matplotlib_s(tmp_path / "a.png")  # of PNG files the share of the largest number
+    assert np.array_equal(np.round(read * (255 if most < 255 else 65535)), labels)
     with Image.open(tmp_path / "a.png") as image:
-        assert np.array_equal(np.asarray(image.convert("RGB")), palette()[labels])
+        assert image.getbands() == (image.mode[0],)
+        assert image.palette is None
+
+
+def test_an_array_comes_back_exactly(tmp_path):
+    labels = np.array([[0, 70_000], [3, 3]])
+    Segmentation(labels).save(tmp_path / "a.npy")
+    assert np.array_equal(np.load(tmp_path / "a.npy"), labels)
+    assert np.load(tmp_path / "a.npy").dtype == np.int32
 
 
 def test_a_segmentation_saves_its_labels(tmp_path):
@@ -67,7 +82,7 @@ def test_what_are_no_labels(tmp_path, labels):
 
 
 def test_another_suffix(tmp_path):
-    with pytest.raises(AttnProbeError, match=r"a\.jpg: .*the suffix must be \.png"):
+    with pytest.raises(AttnProbeError, match=r"a\.jpg: labels are written as \.png or \.npy"):
         save_labels(np.zeros((2, 2), int), tmp_path / "a.jpg")
 
 
