@@ -215,7 +215,7 @@ class AttentionHooks(Block):
         Raises:
             CaptureError: the block isn't open.
         """
-        if not self.is_open:
+        if not self._on:
             raise CaptureError("new_step is said inside the block of these hooks; it isn't open")
         self._passes.new_step()
 

@@ -164,6 +164,7 @@ def test_a_wrapper_that_diffusers_could_save_is_looked_through():
     assert attention_layers(Saved(small_flux())) == attention_layers(small_flux())
 
 
+@pytest.mark.filterwarnings("ignore:`torch.jit.trace(_method)?` is deprecated:DeprecationWarning")
 def test_what_hides_its_layers_is_refused_by_name():
     traced = torch.jit.trace(nn.Linear(2, 2), torch.zeros(1, 2))
     with pytest.raises(CaptureError, match="TopLevelTracedModule has no attention layer known"):
