@@ -40,7 +40,7 @@ class Row(TypedDict, total=False):
     where: StrictStr
     seconds: Number
     segments: Count | None
-    true_segments: Count | None
+    true_segments: Number | None
     acc: Number | None
     miou: Number | None
     ari: Number | None

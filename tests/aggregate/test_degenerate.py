@@ -65,7 +65,7 @@ def test_where_all_look_alike_every_column_is_even(name, grid):
     n = grid[0] * grid[1]
     even = AttentionField(torch.full((n, n), 1 / n), grid)
     rows = find("aggregators", name)()(
-        layers(name, even, WordMaps(torch.ones(2, *grid), "ab"))
+        layers(name, even, WordMaps(torch.ones(2, *grid), ("a", "b")))
     ).rows
     off = ~torch.eye(n, dtype=torch.bool)
     torch.testing.assert_close(rows.sum(0), torch.ones(n))
@@ -76,7 +76,7 @@ def test_where_all_look_alike_every_column_is_even(name, grid):
 def test_where_each_looks_at_itself_it_stays_so(name):
     itself = AttentionField(torch.eye(12), (3, 4))
     rows = find("aggregators", name)()(
-        layers(name, itself, WordMaps(torch.ones(1, 3, 4), "a"))
+        layers(name, itself, WordMaps(torch.ones(1, 3, 4), ("a",)))
     ).rows
     torch.testing.assert_close(rows, torch.eye(12))
 
