@@ -241,14 +241,15 @@ def test_amid_the_means_of_steps(monkeypatch):
             raise KeyboardInterrupt
         return real(*given)
 
-    def work():
+    def work(capture):
         run(unet)
+        capture.new_step()
         run(unet)
 
     with ap.capture(unet) as whole:
-        work()
+        work(whole)
     with suppress(KeyboardInterrupt), ap.capture(unet) as capture:
-        work()
+        work(capture)
         monkeypatch.setattr(torch.Tensor, "div_", divide)
     monkeypatch.undo()
     lost = []

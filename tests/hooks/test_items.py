@@ -152,6 +152,12 @@ def test_passes_at_one_timestep_are_kept_apart_unless_told(unet):
 
 
 def test_a_step_is_told_inside_the_block_only(unet):
-    capture = ap.capture(unet)
-    with pytest.raises(CaptureError, match="new_step is said inside the block"):
-        capture.new_step()
+    capture, hooks = ap.capture(unet), ap.AttentionHooks(unet)
+    for block in (capture, hooks):
+        with pytest.raises(CaptureError, match="new_step is said inside the block"):
+            block.new_step()
+        with block, torch.no_grad():
+            block.new_step()
+            unet(torch.randn(1, 4, 8, 8), 300, torch.randn(1, 7, 24))
+        with pytest.raises(CaptureError, match="new_step is said inside the block"):
+            block.new_step()
