@@ -29,5 +29,9 @@ class RunError(AttnProbeError):
     """A run's folder can't be written, or a run can't go on."""
 
 
+class SettingWarning(UserWarning):
+    """A setting is allowed, and seldom what is meant."""
+
+
 class PluginWarning(UserWarning):
     """A plug-in is disabled, for it can't be imported or its name is taken; nothing else is."""

@@ -12,7 +12,7 @@ from typing import Annotated, TextIO
 
 import typer
 
-from attnprobe.errors import AttnProbeError, PluginWarning
+from attnprobe.errors import AttnProbeError, PluginWarning, SettingWarning
 from attnprobe.files import printable
 
 STOPPED = 130
@@ -53,7 +53,7 @@ def _noted(
     line: str | None = None,
 ) -> None:
     """A warning as the terminal shows it: our own in a sentence."""
-    if issubclass(category, PluginWarning):
+    if issubclass(category, PluginWarning | SettingWarning):
         typer.echo(f"note: {message}", err=True)
     else:
         typer.echo(warnings.formatwarning(message, category, filename, lineno), err=True, nl=False)
@@ -86,6 +86,7 @@ def quieten(debug: bool) -> None:
         return
     warnings.simplefilter("ignore")
     warnings.simplefilter("always", PluginWarning)
+    warnings.simplefilter("once", SettingWarning)
     os.environ["HF_HUB_DISABLE_PROGRESS_BARS"] = "1"  # read at import, as are these
     for library in ("DIFFUSERS", "TRANSFORMERS", "HF_HUB"):
         os.environ[f"{library}_VERBOSITY"] = "error"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from dataclasses import dataclass, replace
 from typing import Annotated, Literal
 
@@ -10,6 +11,7 @@ import torch
 from annotated_types import Ge, Gt, Le, MinLen
 
 from attnprobe.distances import symmetric_kl
+from attnprobe.errors import SettingWarning
 from attnprobe.fields import AttentionField, Segmentation
 from attnprobe.group.anchors import Places, anchor_tokens
 from attnprobe.group.lloyd import kmeans_means
@@ -17,6 +19,11 @@ from attnprobe.registry import grouper
 
 _CHUNK = 512
 """Maps compared with the anchors at once."""
+
+PASSES = 3
+"""Passes of the published method."""
+
+Tau = Annotated[float, Gt(0)]
 
 
 @grouper("diffseg")
@@ -30,7 +37,7 @@ class DiffSeg:
 
     Args:
         anchors: anchors a side, m; on a grid with a shorter side, all of its cells.
-        thresholds: τ of each pass, as many as there are passes.
+        thresholds: τ of each pass, as many as there are passes; a number is that of all three.
         variant: ``released``: a merging proposal collects all near ones, those already collected
             included, as the authors' program does; ``paper``: only the unused.
         refine: K-Means on all maps, started from the proposals.
@@ -41,11 +48,28 @@ class DiffSeg:
     """
 
     anchors: Annotated[int, Ge(1)] = 16
-    thresholds: Annotated[tuple[Annotated[float, Gt(0)], ...], MinLen(1)] = (1.1, 1.1, 1.1)
+    thresholds: Annotated[tuple[Tau, ...], MinLen(1)] | Tau = (1.1, 1.1, 1.1)
     variant: Literal["released", "paper"] = "released"
     refine: bool = False
     places: Places = "grid"
     min_area: Annotated[int, Ge(0), Le(2**31 - 1)] = 0
+
+    def __post_init__(self) -> None:
+        if isinstance(self.thresholds, tuple) and len(self.thresholds) == 1:
+            tau = self.thresholds[0]
+            warnings.warn(
+                f"DiffSeg.thresholds: [{tau}] is one pass, which merges no proposals; "
+                f"the number {tau} alone is the threshold of all {PASSES} passes",
+                SettingWarning,
+                stacklevel=2,
+            )
+
+    @property
+    def passes(self) -> tuple[float, ...]:
+        """τ of each pass."""
+        if isinstance(self.thresholds, tuple):
+            return self.thresholds
+        return (float(self.thresholds),) * PASSES
 
     def __call__(
         self,
@@ -56,8 +80,9 @@ class DiffSeg:
     ) -> Segmentation:
         """Segment on the field's grid; proposals (K, H, W) come with the labels."""
         anchors = field.rows[anchor_tokens(field, self.anchors, self.places, rng)]
-        proposals = _gather(anchors, field.rows, self.thresholds[0])
-        for threshold in self.thresholds[1:]:
+        first, *later = self.passes
+        proposals = _gather(anchors, field.rows, first)
+        for threshold in later:
             proposals = _merge(proposals, threshold, reuse=self.variant == "released")
         proposals = proposals.float()
         if self.refine:
@@ -69,7 +94,7 @@ class DiffSeg:
 
     def with_threshold(self, threshold: float) -> DiffSeg:
         """The same with one threshold for all of its passes."""
-        return replace(self, thresholds=(threshold,) * len(self.thresholds))
+        return replace(self, thresholds=(threshold,) * len(self.passes))
 
 
 def _gather(anchors: torch.Tensor, rows: torch.Tensor, threshold: float) -> torch.Tensor:

@@ -25,16 +25,11 @@ from attnprobe.recipe.keys import (
 from attnprobe.recipe.tree import Value
 
 
-def list_example(hint: Any, value: Value, default: Any = ()) -> list[Any] | None:
-    """The list that is meant by a scalar where a list is wanted.
-
-    Where the default says one thing several times (a threshold for each pass), so does the
-    example; else it has as few entries as there may be.
-    """
+def list_example(hint: Any, value: Value) -> list[Any] | None:
+    """The list that is meant by a scalar where a list is wanted, with as few entries as may be."""
     if value.data is None or isinstance(value.data, dict | list):
         return None
-    same = isinstance(default, tuple) and len(default) > 1 and len(set(default)) == 1
-    for count in (len(default),) if same else (1, 2):
+    for count in (1, 2):
         for data in (value.data, value.text):
             try:
                 strictly(adapter_of(hint), [data] * count)

@@ -51,10 +51,7 @@ def make(
     for field in keys:
         if field.name in value.data:
             at = f"{path}.{field.name}"
-            default = () if is_required(field) else field.default
-            given[field.name] = convert(
-                hints[field.name], value.data[field.name], at, faults, default
-            )
+            given[field.name] = convert(hints[field.name], value.data[field.name], at, faults)
         elif is_required(field):
             meaning = Docstring.of(component).keys.get(field.name)
             said = f": {meaning.rstrip('.')}" if meaning else ""
@@ -97,11 +94,8 @@ def components(kind: str, value: Value, path: str, faults: Faults) -> tuple[Any,
     return tuple(component(kind, v, f"{path}.{i}", faults) for i, v in enumerate(value.data))
 
 
-def convert(hint: Any, value: Value, path: str, faults: Faults, default: Any = ()) -> Any:
-    """The value as the annotated type, a dataclass within a dataclass included.
-
-    `default` is that of the key, by whose length a list is suggested.
-    """
+def convert(hint: Any, value: Value, path: str, faults: Faults) -> Any:
+    """The value as the annotated type, a dataclass within a dataclass included."""
     inner, optional = dataclass_in(hint)
     if inner is not None and not (optional and value.data is None):
         return make(inner, value, path, faults)
@@ -114,7 +108,7 @@ def convert(hint: Any, value: Value, path: str, faults: Faults, default: Any = (
                 return strictly(adapter, value.text)
             except ValidationError:
                 pass
-        _explain(error, value, path, faults, list_example(hint, value, default))
+        _explain(error, value, path, faults, list_example(hint, value))
     return None
 
 

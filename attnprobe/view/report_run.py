@@ -98,7 +98,7 @@ class ShownRun:
     def threshold(self) -> float | None:
         """DiffSeg's first, or None if it isn't DiffSeg that groups."""
         group = self.recipe.group if self.recipe else None
-        return group.thresholds[0] if isinstance(group, DiffSeg) else None
+        return group.passes[0] if isinstance(group, DiffSeg) else None
 
     def has_maps(self, image: str) -> bool:
         """Whether an image's maps were kept."""

@@ -97,7 +97,7 @@ def explore_field(
             diffseg(field).resized(size),
             words=words,
             side=_side(layers),
-            threshold=diffseg.thresholds[0],
+            threshold=diffseg.passes[0],
         ),
         regroup,
     )
@@ -176,7 +176,7 @@ def _explore(pipeline: Pipeline, image: Any, title: str) -> Explorer:
         words=field if isinstance(field, WordMaps) else None,
         side=_side(layers),
         title=title,
-        threshold=diffseg.thresholds[0] if diffseg else None,
+        threshold=diffseg.passes[0] if diffseg else None,
     )
     return Explorer(payload, regroup if diffseg else None)
 

@@ -8,6 +8,7 @@ import torch
 from attnprobe import AttentionField, AttnProbeError
 from attnprobe.aggregate import Multiscale
 from attnprobe.distances import symmetric_kl
+from attnprobe.errors import SettingWarning
 from attnprobe.group import DiffSeg
 from attnprobe.group.anchors import anchor_positions, anchor_tokens, token_rank
 from attnprobe.testing import check_grouper
@@ -212,3 +213,17 @@ def test_the_field_is_not_changed():
 def test_bad_parameters(parameters, message):
     with pytest.raises(AttnProbeError, match=message):
         DiffSeg(**parameters)
+
+
+def test_a_number_is_the_threshold_of_all_three_passes():
+    field = golden_fields(np.load(GOLDEN / "case0.npz"))
+    aggregated = Multiscale()(field)
+    one, three = DiffSeg(thresholds=1.1), DiffSeg(thresholds=(1.1, 1.1, 1.1))
+    assert one.passes == three.passes == (1.1, 1.1, 1.1)
+    assert np.array_equal(one(aggregated).labels, three(aggregated).labels)
+
+
+def test_a_single_pass_is_allowed_and_told():
+    with pytest.warns(SettingWarning, match="one pass, which merges no proposals; the number 0.9"):
+        single = DiffSeg(thresholds=(0.9,))
+    assert single.passes == (0.9,)

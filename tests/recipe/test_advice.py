@@ -45,10 +45,10 @@ def suggested(path, key, data):
     return example, load_recipe(path, [Override.to(key, example, "--set it")])
 
 
-def test_one_threshold_is_that_of_every_pass(base):
-    example, recipe = suggested(base, "group.thresholds", 0.9)
-    assert example == [0.9, 0.9, 0.9]
-    assert recipe.group.thresholds == (0.9, 0.9, 0.9)
+def test_one_timestep_is_a_list_of_one(base):
+    example, recipe = suggested(base, "probe.timesteps", 60)
+    assert example == [60]
+    assert recipe.probe.timesteps == (60,)
 
 
 def test_one_side_of_a_grid_is_that_of_a_square(base):

@@ -67,7 +67,7 @@ scalars = (
     st.none()
     | st.booleans()
     | st.integers(-2, 2**33)
-    | st.sampled_from([0.5, -1.5, 1e9])
+    | st.sampled_from([0.5, -1.5, 1e9 + 0.5])  # 1e9 is whole to JSON, and a float to YAML
     | st.sampled_from(["", "8", "tiny", "self", "per-image", "diffseg", "a/b", "released", "-x"])
 )
 WHOLE = {

@@ -69,7 +69,7 @@ def test_the_sweep_has_twelve_points_over_eight_scenes():
     assert {len(point.recipe.samples()) for point in points} == {8}
     only = {(p.recipe.probe, p.recipe.model, p.recipe.aggregate, p.recipe.seed) for p in points}
     assert len(only) == 1  # so that one pass an image serves all
-    assert points[0].label == "01-thresholds=0.4"
+    assert points[0].label == "01-thresholds=0.6"
 
 
 def test_the_leaderboard_has_every_grouper_on_the_same_pictures():

@@ -141,7 +141,7 @@ def test_a_run_s_image(tmp_path, photos, answers):
     names = [layer["name"] for layer in widget.payload["layers"]]
     assert names == ["aggregated", *(field.origin for field in pipeline.fields(PHOTO))]
     assert widget.payload["labels"] == labels_payload(pipeline.segment(PHOTO))
-    assert widget.payload["threshold"] == 0.65
+    assert widget.payload["threshold"] == pipeline.group.thresholds[0]
     ask(widget, 0.3)
     finer = replace(pipeline, group=replace(pipeline.group, thresholds=(0.3, 0.3, 0.3)))
     assert answers == [{"id": 7, "labels": labels_payload(finer.segment(PHOTO))}]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -72,8 +71,7 @@ def threshold_curve(
 
 
 def _grouped(group: DiffSeg, field: AttentionField, tau: float) -> Segmentation:
-    at_tau = replace(group, thresholds=(float(tau),) * len(group.thresholds))
-    return at_tau(field, rng=np.random.default_rng(0))
+    return group.with_threshold(float(tau))(field, rng=np.random.default_rng(0))
 
 
 def _miou(segmentation: Segmentation, truth: np.ndarray) -> float:
