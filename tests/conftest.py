@@ -5,6 +5,7 @@ import signal
 
 # The tests fill all cores with processes, their own children too: a thread each is enough.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+os.environ.pop("COLUMNS", None)  # tables are as wide as in a file
 
 import pytest
 import torch

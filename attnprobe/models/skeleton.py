@@ -44,12 +44,27 @@ def skeleton(model: str) -> Any:
 
 
 def example_inputs(denoiser: Any) -> dict[str, Any] | None:
-    """Arguments for one pass of a UNet at its own size, without numbers; None for other classes."""
-    import torch
+    """Arguments for one pass of a UNet at its own size, without numbers; None for other classes.
+
+    Raises:
+        ModelError: its config says sizes that no tensor has.
+    """
     from diffusers import UNet2DConditionModel, UNet2DModel
 
     if not isinstance(denoiser, UNet2DConditionModel | UNet2DModel):
         return None
+    try:
+        return _example_inputs(denoiser)
+    except (RuntimeError, TypeError, ValueError) as error:
+        raise ModelError(
+            f"{type(denoiser).__name__}: no pass can be made by its config: {error}"
+        ) from None
+
+
+def _example_inputs(denoiser: Any) -> dict[str, Any]:
+    import torch
+    from diffusers import UNet2DConditionModel
+
     config: Any = denoiser.config
     size = config.sample_size or 64
     height, width = (size, size) if isinstance(size, int) else size

@@ -16,8 +16,8 @@ MOST_ROWS = 10_000_000
 """Of a table that is read."""
 
 
-def read_table(path: Path, columns: Sequence[str] = ()) -> list[dict[str, Any]]:
-    """The rows of a table, of these columns alone if any are named.
+def read_table(path: Path, required: Sequence[str] = ()) -> list[dict[str, Any]]:
+    """The rows of a table, in which these columns must be.
 
     Raises:
         FileNotFoundError: there is no such file.
@@ -25,14 +25,14 @@ def read_table(path: Path, columns: Sequence[str] = ()) -> list[dict[str, Any]]:
     """
     try:
         file = parquet.ParquetFile(regular(path))
-        missing = [name for name in columns if name not in file.schema_arrow.names]
+        missing = [name for name in required if name not in file.schema_arrow.names]
         if missing:
             raise RunError(f"{path}: written by another version; it has no {', '.join(missing)}")
         table = file.metadata
         size = sum(table.row_group(i).total_byte_size for i in range(table.num_row_groups))
         if table.num_rows > MOST_ROWS or size > LARGEST:
             raise RunError(f"{path}: {table.num_rows:,} rows, {size:,} bytes are too many")
-        return file.read(list(columns) or None).to_pylist()
+        return file.read().to_pylist()
     except FileNotFoundError:
         raise
     except (OSError, ValueError, OverflowError, pa.ArrowException) as error:

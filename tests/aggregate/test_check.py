@@ -137,7 +137,7 @@ def test_what_keeps_the_contract_passes(component):
         (Scribbler(), "it wrote into the layers"),
         (Loose(), "must answer with AttentionField. Got Tensor"),
         (Mistaken(), "must answer with WordMaps. Got AttentionField"),
-        (Negative(), "rows must be 0 or more. Got -0.0"),
+        (Negative(), "probabilities must be 0 or more. Row 0 has -0.0"),
         (Unscaled(), "rows must sum to 1; one is off by 0.005"),
         (Moody(), "two calls gave different fields"),
         (Broken(), "on the layers 'wide grids' .*ValueError: square only"),

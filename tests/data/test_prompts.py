@@ -40,7 +40,7 @@ def test_the_field_is_the_mean_over_the_steps_of_the_prompts_branch(pipeline, gu
     maps = {}
     hooks.add(
         lambda call, probs: maps.setdefault(call.name, []).append(probs[-1].mean(0)),
-        ap.Layers(kind="self"),
+        pipeline.probe.layers,
         tensors=("probs",),
     )
     with hooks:

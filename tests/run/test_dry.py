@@ -45,9 +45,9 @@ def test_a_dry_run_looks_and_leaves_nothing(attnprobe, tmp_path, sweep, monkeypa
     assert "2 from scenes; the first is 128×128, with truth" in out
     assert "an image (timed on the first, at 4 of 4 points)" in out
     # 64 px are a quarter of 128 px, and have a sixteenth of the pairs of tokens.
-    sizes = [re.search(r"10 layers, ([\d.]+) (\w+) an image", out)]
+    sizes = [re.search(r"4 layers, ([\d.]+) (\w+) an image", out)]
     out = attnprobe("run", sweep, "--dry-run", "--set", "probe.size=128")[1]
-    sizes.append(re.search(r"10 layers, ([\d.]+) (\w+) an image", out))
+    sizes.append(re.search(r"4 layers, ([\d.]+) (\w+) an image", out))
     small, large = (float(s[1]) * UNIT[s[2]] for s in sizes)
     assert large == pytest.approx(16 * small, rel=0.01)
     status, out, _ = attnprobe(

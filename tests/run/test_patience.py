@@ -134,7 +134,7 @@ def test_one_image_s_label_number_is_its_own_fault(run):
     started.pipeline = replace(started.pipeline, group=Large())
     a, b, c = started
     assert (a.error, c.error) == (None, None)
-    assert "labels in a PNG must be from 0 to 65535" in b.error
+    assert "labels in a PNG must be from 0 to 65534" in b.error
     folder = started.folder.path
     assert sorted(path.stem for path in folder.glob("labels/*")) == ["a", "c"]
     assert sorted(path.stem for path in folder.glob("maps/*")) == ["a", "c"]

@@ -170,7 +170,7 @@ def test_words_of_a_run_can_be_chosen(tmp_path, photos):
     assert set(widget.payload["labels"]["names"]) <= {"a", "red", "disc"}
     names = [layer["name"] for layer in widget.payload["layers"]]
     assert all(name.endswith("attn1") for name in names), "places' own maps are beside them"
-    assert len(names) == 10
+    assert len(names) == 4
     assert not widget.live
 
 
