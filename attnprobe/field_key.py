@@ -26,6 +26,13 @@ if TYPE_CHECKING:
 _UNUSED = ("safety_checker", "feature_extractor", "image_encoder")
 """Parts of a pipeline that a probe doesn't go through."""
 
+_OF_A_CALL = (
+    *("_guidance_scale", "_guidance_rescale", "_clip_skip", "_cross_attention_kwargs"),
+    *("_joint_attention_kwargs", "_attention_kwargs", "_skip_guidance_layers", "_denoising_end"),
+    *("_interrupt", "_num_timesteps", "_current_timestep", "_progress_bar_config"),
+)
+"""What a pipeline keeps of its last call, which a probe doesn't make."""
+
 
 def field_key(model: Any, probe: Any, aggregate: Any, image: Image, seed: int) -> str | None:
     """The key of the field that these make: equal ones, here or in another process, give it again.
@@ -58,7 +65,7 @@ def field_key(model: Any, probe: Any, aggregate: Any, image: Image, seed: int) -
 
 def _model(model: Model, with_scheduler: bool) -> tuple[Any, ...]:
     """All that a pass depends on; the scheduler only makes noise."""
-    unused = _UNUSED if with_scheduler else (*_UNUSED, "scheduler")
+    unused = (*_UNUSED, *_OF_A_CALL, *(() if with_scheduler else ("scheduler",)))
     parts = {name: part for name, part in vars(model.pipe).items() if name not in unused}
     beside = {
         name: value

@@ -13,6 +13,23 @@ from diffusers import UNet2DConditionModel
 
 from attnprobe.models import Model, ModelSpec
 
+SLOW = (
+    *("test_cache_property", "test_cli", "test_docs", "test_new", "test_notebooks", "test_output"),
+    *("test_tiny_controls", "evaluate/test_matching", "hooks/test_branches", "hooks/test_guidance"),
+    *("hooks/test_interrupts", "hooks/test_malformed", "hooks/test_meaning", "hooks/test_plan"),
+    *("hooks/test_sd14", "hooks/test_zoo", "models/test_malformed", "models/test_train"),
+    *("recipe/test_fuzz", "recipe/test_json_schema", "recipe/test_mutations", "run/test_commands"),
+    *("run/test_dry", "run/test_killed", "run/test_malformed", "view/test_server"),
+)
+"""Files whose tests take the most of the time: processes, browsers, whole pipelines, hypothesis."""
+
+
+def pytest_collection_modifyitems(items) -> None:
+    """Mark the tests of those files `slow`."""
+    for item in items:
+        if str(item.path).removesuffix(".py").endswith(tuple(f"tests/{name}" for name in SLOW)):
+            item.add_marker(pytest.mark.slow)
+
 
 def small_unet(**changes) -> UNet2DConditionModel:
     """A UNet of Stable Diffusion's kind, two resolutions, random weights."""

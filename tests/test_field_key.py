@@ -95,6 +95,9 @@ def test_using_a_model_does_not_change_its_key(own):
     for prompt in ("", "a red star"):
         Probe(size=64, prompt=prompt, noise=True)(own, picture())
     assert key_of(own) == before
+    own.pipe("a red star", num_inference_steps=2, guidance_scale=3.0, output_type="latent")
+    own.pipe.set_progress_bar_config(disable=True)
+    assert key_of(own) == before
 
 
 @pytest.mark.parametrize("part", ["unet", "vae", "text_encoder"])
