@@ -85,3 +85,13 @@ def fractal_noise(dice: Dice, size: int, coarsest: int = 4) -> Array:
         weight += amplitude
         cells, amplitude = cells * 2, amplitude * 0.5
     return total / weight
+
+
+def blurred(image: Array, times: int = 1) -> Array:
+    """The binomial filter 1 2 1 along both axes so many times, edges repeated."""
+    for _ in range(times):
+        wide = np.pad(image, [(1, 1), (0, 0), (0, 0)], mode="edge")
+        image = 0.25 * wide[:-2] + 0.5 * image + 0.25 * wide[2:]
+        wide = np.pad(image, [(0, 0), (1, 1), (0, 0)], mode="edge")
+        image = 0.25 * wide[:, :-2] + 0.5 * image + 0.25 * wide[:, 2:]
+    return image

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from attnprobe.data.dice import Array, Dice, fractal_noise, smooth, value_noise
+from attnprobe.data.dice import Array, Dice, blurred, fractal_noise, smooth, value_noise
 from attnprobe.data.shapes import SHAPES
 from attnprobe.data.textures import COLOURS, TEXTURES
 
@@ -59,7 +59,7 @@ def draw(dice: Dice, smallest: int) -> tuple[Array, Array, list[str], list[Leaf]
     image, labels, names, horizon = _backdrop(dice, ground)
     light = dice.direction()
     blur = dice.one_of((0, 0, 0, 1, 2, 6))
-    image = _blurred(image, blur)
+    image = blurred(image, blur)
     leaves = _arrange(dice, horizon, smallest)
     hard = dice.chance(0.6)
     for leaf in leaves:
@@ -67,7 +67,7 @@ def draw(dice: Dice, smallest: int) -> tuple[Array, Array, list[str], list[Leaf]
             image = image * (1 - _shadow(dice, leaf, light))[..., None]
         surface = _lit(dice, _surface(dice, leaf.colour, leaf.texture), leaf, light)
         passes = max(0, round(blur * (0.6 - leaf.depth)))
-        cover = _blurred(leaf.mask.astype(float)[..., None], passes + dice.below(2))
+        cover = blurred(leaf.mask.astype(float)[..., None], passes + dice.below(2))
         image = image * (1 - cover) + surface * cover
     counted = [leaf for leaf in leaves if leaf.noun]
     first = len(names)
@@ -233,7 +233,7 @@ def _shadow(dice: Dice, leaf: Leaf, light: tuple[float, float]) -> Array:
     """How much light a thing takes from what lies behind it: its outline, moved and softened."""
     far = dice.between(2, 14)
     moved = np.roll(leaf.mask, (round(far * -light[1]), round(far * -light[0])), (0, 1))
-    soft = _blurred(moved.astype(float)[..., None], 1 + dice.below(6))[..., 0]
+    soft = blurred(moved.astype(float)[..., None], 1 + dice.below(6))[..., 0]
     return soft * dice.between(0.2, 0.65)
 
 
@@ -250,7 +250,7 @@ def _camera(dice: Dice, image: Array, light: tuple[float, float]) -> Array:
     if dice.chance(0.5):  # a darker or lighter middle
         bend = dice.between(-0.5, 0.5)
         image = image + bend * image * (1 - image)
-    image = _blurred(image, dice.one_of((0, 0, 0, 1)))
+    image = blurred(image, dice.one_of((0, 0, 0, 1)))
     noise = dice.unit(SIZE, SIZE, 3) + dice.unit(SIZE, SIZE, 3) - 1.0
     return np.clip(image + dice.between(0, 0.07) * noise, 0.0, 1.0)
 
@@ -260,14 +260,4 @@ def _smeared(image: Array, axis: int, times: int) -> Array:
     for power in range(times):
         step = 2**power
         image = 0.25 * np.roll(image, step, axis) + 0.5 * image + 0.25 * np.roll(image, -step, axis)
-    return image
-
-
-def _blurred(image: Array, times: int) -> Array:
-    """The binomial filter 1 2 1 along both axes so many times, edges repeated."""
-    for _ in range(times):
-        wide = np.pad(image, [(1, 1), (0, 0), (0, 0)], mode="edge")
-        image = 0.25 * wide[:-2] + 0.5 * image + 0.25 * wide[2:]
-        wide = np.pad(image, [(0, 0), (1, 1), (0, 0)], mode="edge")
-        image = 0.25 * wide[:, :-2] + 0.5 * image + 0.25 * wide[:, 2:]
     return image

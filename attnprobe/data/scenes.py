@@ -17,7 +17,7 @@ from annotated_types import Ge, Le
 
 from attnprobe.data import photolike
 from attnprobe.data.base import Sample
-from attnprobe.data.dice import Array, Dice, fractal_noise, value_noise
+from attnprobe.data.dice import Array, Dice, blurred, fractal_noise, value_noise
 from attnprobe.data.shapes import SHAPES, draw_shape
 from attnprobe.data.textures import COLOURS, TEXTURES, paint
 from attnprobe.registry import source
@@ -25,7 +25,7 @@ from attnprobe.registry import source
 if TYPE_CHECKING:
     from PIL.Image import Image
 
-SIZE = 128
+SIZE = photolike.SIZE
 """Side of a scene, pixels."""
 
 SMALLEST = 256
@@ -139,18 +139,9 @@ def _colour(
         image = np.where((labels == label)[..., None], surface, image)
     image = np.clip(image, 0.0, 1.0)
     blur = dice.between(0, 0.8)
-    image = image * (1 - blur) + _blurred(image) * blur
+    image = image * (1 - blur) + blurred(image) * blur
     noise = dice.unit(SIZE, SIZE, 3) + dice.unit(SIZE, SIZE, 3) - 1.0
     return np.clip(image + dice.between(0, 0.06) * noise, 0.0, 1.0)
-
-
-def _blurred(image: Array) -> Array:
-    """The binomial filter 1 2 1 along both axes, edges repeated."""
-    for axis in (0, 1):
-        wide = np.pad(image, [(1, 1) if a == axis else (0, 0) for a in range(3)], mode="edge")
-        before, after = (np.take(wide, np.arange(s, s + SIZE), axis) for s in (0, 2))
-        image = 0.25 * before + 0.5 * image + 0.25 * after
-    return image
 
 
 def _luminance(image: Array) -> Array:
@@ -162,7 +153,7 @@ def _sketch(dice: Dice, image: Array, labels: Array) -> Array:
     edge = np.zeros((SIZE, SIZE), bool)
     edge[1:] |= labels[1:] != labels[:-1]
     edge[:, 1:] |= labels[:, 1:] != labels[:, :-1]
-    dark = 1.0 - _blurred(_blurred(image))
+    dark = 1.0 - blurred(blurred(image))
     ink = np.where(edge, 0.9, 0.0)
     x, y = np.arange(SIZE)[None, :], np.arange(SIZE)[:, None]
     for label in range(int(labels.max()) + 1):
