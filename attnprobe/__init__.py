@@ -6,27 +6,33 @@ segments, and say all of it in one YAML recipe.
 
 from __future__ import annotations
 
-import time
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+from attnprobe.about import version
+
 if TYPE_CHECKING:
-    from attnprobe.data.images import read_image
+    from attnprobe.data.base import Sample
     from attnprobe.errors import AttnProbeError
-    from attnprobe.fields import AttentionField, Segmentation
+    from attnprobe.fields import AttentionField, Segmentation, WordMaps
     from attnprobe.hooks import (
         AttentionHooks,
+        Entropy,
         HeadMean,
         Keep,
         Layers,
         PerHead,
+        Pooled,
         Recorder,
+        Rows,
         TokenMaps,
+        TopK,
         load_capture,
     )
-    from attnprobe.hooks.capture import capture
-    from attnprobe.hooks.plan import plan
+    from attnprobe.hooks.capturing import capture
+    from attnprobe.hooks.planning import plan
     from attnprobe.models import ModelSpec
+    from attnprobe.pictures.reading import read_image
     from attnprobe.pipeline import Pipeline
     from attnprobe.probe import Probe
     from attnprobe.recipe import Recipe, load_recipe
@@ -35,34 +41,36 @@ if TYPE_CHECKING:
 
     __version__: str
 
-#: Seconds since 1970 when the first of the package was imported: a file that is newer may say other
-#: than what runs.
-IMPORTED = time.time()
-
 #: Public name -> the module that has it, imported when the name is first used: torch takes seconds.
 _HOMES = {
     "AttentionField": "attnprobe.fields",
     "AttentionHooks": "attnprobe.hooks",
     "AttnProbeError": "attnprobe.errors",
+    "Entropy": "attnprobe.hooks",
     "HeadMean": "attnprobe.hooks",
     "Keep": "attnprobe.hooks",
     "Layers": "attnprobe.hooks",
     "ModelSpec": "attnprobe.models",
     "PerHead": "attnprobe.hooks",
     "Pipeline": "attnprobe.pipeline",
+    "Pooled": "attnprobe.hooks",
     "Probe": "attnprobe.probe",
     "Recipe": "attnprobe.recipe",
     "Recorder": "attnprobe.hooks",
+    "Rows": "attnprobe.hooks",
+    "Sample": "attnprobe.data.base",
     "Segmentation": "attnprobe.fields",
     "TokenMaps": "attnprobe.hooks",
+    "TopK": "attnprobe.hooks",
+    "WordMaps": "attnprobe.fields",
     "aggregator": "attnprobe.registry",
-    "capture": "attnprobe.hooks.capture",
+    "capture": "attnprobe.hooks.capturing",
     "explore": "attnprobe.view.widget",
     "grouper": "attnprobe.registry",
     "load_capture": "attnprobe.hooks",
     "load_recipe": "attnprobe.recipe",
-    "plan": "attnprobe.hooks.plan",
-    "read_image": "attnprobe.data.images",
+    "plan": "attnprobe.hooks.planning",
+    "read_image": "attnprobe.pictures.reading",
     "refiner": "attnprobe.registry",
     "source": "attnprobe.registry",
 }
@@ -71,17 +79,23 @@ __all__ = [
     "AttentionField",
     "AttentionHooks",
     "AttnProbeError",
+    "Entropy",
     "HeadMean",
     "Keep",
     "Layers",
     "ModelSpec",
     "PerHead",
     "Pipeline",
+    "Pooled",
     "Probe",
     "Recipe",
     "Recorder",
+    "Rows",
+    "Sample",
     "Segmentation",
     "TokenMaps",
+    "TopK",
+    "WordMaps",
     "aggregator",
     "capture",
     "explore",
@@ -97,7 +111,7 @@ __all__ = [
 
 def __getattr__(name: str) -> Any:
     if name == "__version__":
-        return _version()
+        return version()
     if name not in _HOMES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     value = getattr(import_module(_HOMES[name]), name)
@@ -105,14 +119,5 @@ def __getattr__(name: str) -> Any:
     return value
 
 
-def _version() -> str:
-    from importlib.metadata import PackageNotFoundError, version
-
-    try:
-        return version("attnprobe")
-    except PackageNotFoundError:  # a checkout that is not installed
-        return "0+unknown"
-
-
 def __dir__() -> list[str]:
-    return sorted({*globals(), *__all__})
+    return sorted(__all__)

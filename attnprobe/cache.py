@@ -207,7 +207,7 @@ def default_root() -> Path:
 
 
 def _default_limit() -> int:
-    from attnprobe.hooks.sizes import parse_bytes
+    from attnprobe.units import parse_bytes
 
     given = os.environ.get("ATTNPROBE_CACHE_LIMIT")
     try:

@@ -7,8 +7,8 @@ from collections.abc import Callable
 from typing import Literal
 
 import numpy as np
-import torch
-import torch.nn.functional as F
+
+from attnprobe.lazy import F, torch
 
 Metric = Literal["kl", "js", "hellinger", "euclidean", "cosine"]
 """The names of `DISTANCES`, as recipes have them."""
@@ -131,3 +131,17 @@ def _tile_side(x: torch.Tensor, metric: Metric, budget: int) -> int:
     else:  # t·N on either side, and t² of products
         side = min(numbers / (8 * width), math.sqrt(numbers / 8))
     return max(1, int(side))
+
+
+def cosine_affinity(features: torch.Tensor) -> torch.Tensor:
+    """The cosines of all pairs of rows (N, C), brought to [0, 1] by the least and the most."""
+    unit = F.normalize(features, dim=1)
+    affinity = unit @ unit.T
+    least, most = affinity.min(), affinity.max()
+    if most - least < _ALIKE:
+        return affinity.fill_(1)
+    return affinity.sub_(least).div_(most - least)
+
+
+_ALIKE = 1e-6
+"""Cosines that differ by less than this are all the same but for rounding."""

@@ -1,5 +1,9 @@
 """The one exception family: what was given, what is allowed, where."""
 
+from __future__ import annotations
+
+import difflib
+
 
 class AttnProbeError(Exception):
     """A fault in what the user gave, told in a sentence; the command line shows it untraced."""
@@ -35,3 +39,10 @@ class SettingWarning(UserWarning):
 
 class PluginWarning(UserWarning):
     """A plug-in is disabled, for it can't be imported or its name is taken; nothing else is."""
+
+
+def did_you_mean(given: str, allowed: list[str]) -> str:
+    """The end of a message about an unknown name: the nearest names, then all of them."""
+    near = difflib.get_close_matches(str(given), allowed, n=2, cutoff=0.6)
+    hint = f"; did you mean {' or '.join(near)}?" if near else ";"
+    return f"{hint} allowed: {', '.join(allowed) or 'none'}"

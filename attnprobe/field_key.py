@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-import attnprobe
+from attnprobe import about
 from attnprobe.errors import AttnProbeError
 from attnprobe.identity import KNOWN, Unkeyable, identity
 from attnprobe.models.model import Model
@@ -89,7 +89,7 @@ def _code() -> str:
             status = path.stat()
         except OSError as error:
             raise AttnProbeError(f"{path}: of attnprobe itself, can't be read: {error}") from None
-        if status.st_mtime >= attnprobe.IMPORTED:
+        if status.st_mtime >= about.IMPORTED:
             raise Unkeyable(f"{path} has changed since it was imported")
         state.append((path, status.st_size, status.st_mtime_ns))
     return _hash_of(tuple(state))

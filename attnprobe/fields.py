@@ -9,18 +9,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import torch
-import torch.nn.functional as F
 
-from attnprobe.errors import AttnProbeError
+from attnprobe.errors import AttnProbeError, did_you_mean
+from attnprobe.lazy import F, torch
 
 if TYPE_CHECKING:
     from PIL.Image import Image
     from supervision import Detections
-
-    from attnprobe.group.diffseg import DiffSeg
-    from attnprobe.pipeline import ImageLike
-    from attnprobe.view.widget import Explorer
 
 Size = tuple[int, int]
 """Height and width, in that order."""
@@ -40,6 +35,13 @@ class AttentionField:
     Raises:
         AttnProbeError: a shape does not fit the grid, an entry is negative, or a row does not sum
             to 1.
+
+    Examples:
+        >>> field = ap.AttentionField(np.full((4, 4), 0.25), grid=(2, 2))
+        >>> field
+        AttentionField: 2×2
+        >>> field.map_at(0, 1).shape
+        torch.Size([2, 2])
     """
 
     rows: torch.Tensor
@@ -48,19 +50,19 @@ class AttentionField:
     features: torch.Tensor | None = None
 
     def __post_init__(self) -> None:
-        rows = _tensor(self.rows, f"AttentionField{self._said()}: rows")
-        grid = _size(self.grid, f"AttentionField{self._said()}: grid")
+        rows = _tensor(self.rows, f"AttentionField{self._from()}: rows")
+        grid = _size(self.grid, f"AttentionField{self._from()}: grid")
         n = grid[0] * grid[1]
         if n < 1 or rows.shape != (n, n):
             raise AttnProbeError(
-                f"AttentionField{self._said()}: rows must be (H·W, H·W) = ({n}, {n}) for the grid "
+                f"AttentionField{self._from()}: rows must be (H·W, H·W) = ({n}, {n}) for the grid "
                 f"{grid[0]}×{grid[1]}. Got {tuple(rows.shape)} instead."
             )
         low = rows.amin(1)
         if (low < 0).any():
             i = int((low < 0).nonzero()[0])
             raise AttnProbeError(
-                f"AttentionField{self._said()}: probabilities must be 0 or more. "
+                f"AttentionField{self._from()}: probabilities must be 0 or more. "
                 f"Row {i} has {low[i].item():.6g}."
             )
         sums = rows.sum(1)
@@ -68,7 +70,7 @@ class AttentionField:
         if bad.any():
             i = int(bad.nonzero()[0])
             raise AttnProbeError(
-                f"AttentionField{self._said()}: each row must sum to 1. "
+                f"AttentionField{self._from()}: each row must sum to 1. "
                 f"Row {i} sums to {sums[i].item():.6g} instead."
             )
         object.__setattr__(self, "rows", rows)
@@ -77,10 +79,10 @@ class AttentionField:
             object.__setattr__(self, "features", self._checked_features(self.features))
 
     def _checked_features(self, given: torch.Tensor) -> torch.Tensor:
-        features = _tensor(given, f"AttentionField{self._said()}: features")
+        features = _tensor(given, f"AttentionField{self._from()}: features")
         if features.ndim != 3 or features.shape[:2] != self.grid or not features.isfinite().all():
             raise AttnProbeError(
-                f"AttentionField{self._said()}: features must be finite, of shape (H, W, C) on the "
+                f"AttentionField{self._from()}: features must be finite, of shape (H, W, C) on the "
                 f"grid {self.grid[0]}×{self.grid[1]}. Got {tuple(features.shape)} instead."
             )
         return features
@@ -90,7 +92,7 @@ class AttentionField:
         """Where the rows lie."""
         return self.rows.device
 
-    def _said(self) -> str:
+    def _from(self) -> str:
         return f" from {self.origin}" if self.origin else ""
 
     def map_at(self, y: int, x: int) -> torch.Tensor:
@@ -106,7 +108,9 @@ class AttentionField:
 
     def symmetric(self) -> torch.Tensor:
         """The symmetric affinity ½(A + Aᵀ), (N, N)."""
-        return 0.5 * (self.rows + self.rows.T)
+        # Copied first: adding rows to columns in place of that takes three times as long.
+        turned = self.rows.T.clone(memory_format=torch.contiguous_format)
+        return turned.add_(self.rows).mul_(0.5)
 
     def resized(self, grid: Size) -> AttentionField:
         """The field on another grid: keys bilinear and summing to 1 again, queries nearest.
@@ -119,20 +123,12 @@ class AttentionField:
         rows = resample(self.rows, self.grid, grid)
         return replace(self, rows=rows, grid=grid, features=None)
 
-    def explore(
-        self, image: ImageLike, group: DiffSeg | None = None, words: WordMaps | None = None
-    ) -> Explorer:
-        """The field over its picture, to point at in a notebook; see `explore_field`."""
-        from attnprobe.view.widget import explore_field
-
-        return explore_field(self, image, group, words)
-
     def __repr__(self) -> str:
         beside = "" if self.features is None else f", {self.features.shape[2]} features"
-        return f"AttentionField{self._said()}: {self.grid[0]}×{self.grid[1]}{beside}"
+        return f"AttentionField{self._from()}: {self.grid[0]}×{self.grid[1]}{beside}"
 
     def _repr_html_(self) -> str:
-        from attnprobe.view.html_field import field_html
+        from attnprobe.notebook.field import field_html
 
         return field_html(self)
 
@@ -152,7 +148,9 @@ class WordMaps:
         AttnProbeError: the shape does not fit the words, or a value is negative or infinite.
 
     Examples:
+        >>> maps = ap.WordMaps(np.eye(2)[None], words=("cat",))
         >>> maps["cat"].argmax()
+        tensor(0)
     """
 
     maps: torch.Tensor
@@ -191,8 +189,6 @@ class WordMaps:
     def __getitem__(self, word: str) -> torch.Tensor:
         """The map (H, W) of a word."""
         if word not in self.words:
-            from attnprobe.registry import did_you_mean
-
             raise AttnProbeError(f"no map of the word {word!r}{did_you_mean(word, [*self.words])}")
         return self.maps[self.words.index(word)]
 
@@ -223,6 +219,13 @@ class Segmentation:
         labels: (H, W) int32, each 0 or more. Numbers may have gaps.
         proposals: (K, h, w) float32, a soft map for each label on the grouper's own grid, or None.
         names: what each label is called, by number, or None.
+
+    Examples:
+        >>> segments = ap.Segmentation(np.array([[0, 0], [1, 1]]), names={0: "sky", 1: "sea"})
+        >>> segments
+        Segmentation: 2 segments, 2×2, sky, sea
+        >>> segments.resized((4, 4)).labels[:, 0]
+        array([0, 0, 1, 1], dtype=int32)
     """
 
     labels: np.ndarray
@@ -288,7 +291,7 @@ class Segmentation:
 
     def save(self, path: str | Path) -> None:
         """Write the labels as a grey PNG (8 bits up to number 254, 16 bits above) or a .npy."""
-        from attnprobe.view.labels import save_labels
+        from attnprobe.pictures.labels import save_labels
 
         save_labels(self.labels, Path(path))
 
@@ -298,18 +301,23 @@ class Segmentation:
         Raises:
             AttnProbeError: supervision isn't installed.
         """
-        from attnprobe.export.supervision import detections
+        from attnprobe.pictures.supervision import detections
 
-        return detections(self)
+        return detections(self.labels, self.names or {})
 
     def overlay(self, image: Image, alpha: float = 0.55) -> Image:
         """The image with each segment's colour over it and lines between segments."""
-        from attnprobe.view.overlay import overlay
+        from attnprobe.pictures.overlay import overlay
 
         return overlay(image, self.labels, alpha=alpha)
 
+    def __repr__(self) -> str:
+        named = "" if not self.names else f", {', '.join(map(str, self.names.values()))}"
+        segments = "1 segment" if self.count == 1 else f"{self.count} segments"
+        return f"Segmentation: {segments}, {self.size[0]}×{self.size[1]}{named}"
+
     def _repr_html_(self) -> str:
-        from attnprobe.view.html import segmentation_html
+        from attnprobe.notebook.segmentation import segmentation_html
 
         return segmentation_html(self)
 

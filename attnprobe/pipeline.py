@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -11,18 +12,39 @@ from PIL import Image
 
 from attnprobe.cache import FieldCache
 from attnprobe.data.base import Drawing, Truth, each_person
-from attnprobe.data.images import array_rgb, naming, read_image, upright_rgb
-from attnprobe.data.labels import check_size
 from attnprobe.errors import ComponentError, ImageError
 from attnprobe.field_key import field_key
 from attnprobe.fields import AnyField, Segmentation, refuse_nan
-from attnprobe.models.fit import View
+from attnprobe.models.fit import ImageFit
 from attnprobe.models.model import Model
+from attnprobe.pictures.labels import check_size
+from attnprobe.pictures.reading import array_rgb, naming, read_image, upright_rgb
 from attnprobe.probe import MAPS, Need, Probe
+from attnprobe.segmenting import group_and_refine
 from attnprobe.stages import misfit
 
 ImageLike = str | Path | Image.Image | np.ndarray
 """A picture's file, a PIL image, or an array such as (H, W, 3) of uint8."""
+
+
+@dataclass(frozen=True, eq=False)
+class ImageAttention:
+    """An image and its aggregated attention.
+
+    Args:
+        picture: upright, in mode RGB: the one given, or what the model drew.
+        fitted: the part of it that the model saw, and at which size.
+        field: the aggregated attention of that part.
+    """
+
+    picture: Image.Image
+    fitted: ImageFit
+    field: AnyField
+
+    @cached_property
+    def seen(self) -> Image.Image:
+        """The part of the picture that the model saw."""
+        return self.picture.crop(self.fitted.box)
 
 
 @dataclass(frozen=True)
@@ -32,6 +54,11 @@ class Pipeline:
     A recipe's ``build()`` makes one; so can anybody, from any callables of the same form. With a
     cache, an image whose field is kept there doesn't go through the model again. Only fields of
     which all is known are kept: see `attnprobe.field_key`.
+
+    Examples:
+        >>> pipeline = ap.load_recipe("diffseg", ["probe.size=64"]).build()
+        >>> pipeline.segment("photo.jpg").size
+        (213, 320)
     """
 
     model: Model
@@ -47,10 +74,6 @@ class Pipeline:
         if wrong is not None:
             raise ComponentError(f"Pipeline.{wrong[0][0]}: {wrong[1]}")
 
-    def view(self, image: ImageLike) -> View:
-        """The part of the image that is segmented; ``cut`` says what isn't."""
-        return self.probe.view(self.model, as_image(image))
-
     def fields(self, image: ImageLike) -> list[AnyField]:
         """What was captured for the aggregator, one field a layer."""
         return self.probe(self.model, as_image(image), self.seed, self.needs)
@@ -62,27 +85,20 @@ class Pipeline:
 
     def field(self, image: ImageLike) -> AnyField:
         """The aggregated attention."""
-        picture = as_image(image)
+        return self.attention(image).field
 
-        def compute() -> AnyField:
-            return self._aggregated(self.fields(picture))
+    def attention(self, image: ImageLike | Drawing) -> ImageAttention:
+        """The picture, what is seen of it, and its aggregated attention.
 
-        if self.cache is None:
-            return compute()
-        key = field_key(self.model, self.probe, self.aggregate, picture, self.seed)
-        return compute() if key is None else self.cache.field(key, compute)
-
-    def _aggregated(self, fields: list[AnyField]) -> AnyField:
-        refuse_nan(fields, "Pipeline")
-        return self.aggregate(fields)
-
-    def look(self, image: ImageLike | Drawing) -> tuple[Image.Image, AnyField]:
-        """The picture and its aggregated attention; a drawing is made, and watched meanwhile."""
+        A drawing is made, and watched meanwhile.
+        """
         if isinstance(image, Drawing):
             drawn, fields = self.probe.draw(self.model, image, self.needs)
-            return drawn, self._aggregated(fields)
+            fitted = self.probe.fitted(self.model, drawn)
+            return ImageAttention(drawn, fitted, self._aggregated(fields))
         picture = as_image(image)
-        return picture, self.field(picture)
+        fitted = self.probe.fitted(self.model, picture)
+        return ImageAttention(picture, fitted, self._field(picture, fitted))
 
     def segment(self, image: ImageLike | Drawing, truth: Truth | None = None) -> Segmentation:
         """Segment an image.
@@ -93,29 +109,41 @@ class Pipeline:
                 people give one each there is no true number, and groupers are told none.
 
         Returns:
-            Labels at the image's own size (of its view, if the probe crops).
+            Labels at the image's own size (of the part that is seen, if the probe crops).
         """
-        picture, field = self.look(image)
-        return self.cut(field, picture, truth)
+        return self.cut(self.attention(image), truth)
 
-    def cut(
-        self, field: AnyField, picture: Image.Image, truth: Truth | None = None
-    ) -> Segmentation:
-        """Group and refine a picture's aggregated attention; see `segment`.
+    def cut(self, attention: ImageAttention, truth: Truth | None = None) -> Segmentation:
+        """Group and refine an image's aggregated attention; see `segment`.
 
         Raises:
             ImageError: the truth isn't of the picture's size.
+            ComponentError: the field isn't of the kind that a stage works on.
         """
-        view = self.view(picture)
+        picture, fitted = attention.picture, attention.fitted
         for each in () if truth is None else each_person(truth):
             check_size(each, (picture.height, picture.width))
-        rng = np.random.default_rng(self.seed)
         one = truth[0] if isinstance(truth, tuple) and len(truth) == 1 else truth
-        seen = view.crop(one) if isinstance(one, np.ndarray) else None
-        segmentation = self.group(field, rng=rng, truth=seen)
-        for refine in self.refine:
-            segmentation = refine(segmentation, field, rng=rng, image=picture.crop(view.box))
-        return segmentation.resized(view.box_size)
+        told = fitted.crop(one) if isinstance(one, np.ndarray) else None
+        stages = self.group, self.refine
+        found = group_and_refine(attention.field, attention.seen, *stages, self.seed, told)
+        return found.resized(fitted.box_size)
+
+    def _field(self, picture: Image.Image, fitted: ImageFit) -> AnyField:
+        """A picture's aggregated attention, from the cache where it is kept there."""
+
+        def compute() -> AnyField:
+            given = self.model, picture, self.seed, self.needs, fitted
+            return self._aggregated(self.probe(*given))
+
+        if self.cache is None:
+            return compute()
+        key = field_key(self.model, self.probe, self.aggregate, picture, self.seed)
+        return compute() if key is None else self.cache.field(key, compute)
+
+    def _aggregated(self, fields: list[AnyField]) -> AnyField:
+        refuse_nan(fields, "Pipeline")
+        return self.aggregate(fields)
 
 
 def as_image(image: ImageLike) -> Image.Image:

@@ -7,27 +7,32 @@ from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from itertools import product
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-from annotated_types import Ge, Le, MinLen
+from annotated_types import Ge, Gt, Le, MinLen
 
 from attnprobe.errors import ComponentError
 from attnprobe.fields import AnyField, AttentionField
-from attnprobe.hooks import Capture, Features, Layers, TokenMaps, capture
-from attnprobe.hooks.recorders.places import find_word
-from attnprobe.models.fit import Fit, View, fit_view, to_pixels
+from attnprobe.hooks.layers import Layer, Layers
+from attnprobe.models.fit import Fit, ImageFit, fit_image, to_pixels
 from attnprobe.registry import checked
+from attnprobe.tiles import count_windows, join, windows
 
 if TYPE_CHECKING:
+    import torch
     from PIL.Image import Image
 
     from attnprobe.data.base import Drawing
+    from attnprobe.hooks import Capture, TokenMaps
     from attnprobe.models.model import Model
 
 Timestep = Annotated[int, Ge(0), Le(999)]
 
-Need = Literal["maps", "words", "features"]
-"""What an aggregator may ask for: self-attention maps, words' maps, outputs beside the maps."""
+Side = Annotated[int, Ge(8), Le(8192)]
+
+Need = Literal["maps", "words", "tokens", "features"]
+"""What an aggregator may ask for: attention between places, maps of words, maps of every token of
+the text, outputs beside the maps."""
 
 MAPS: frozenset[Need] = frozenset({"maps"})
 """What one that doesn't say needs."""
@@ -45,9 +50,13 @@ class Probe:
     """How an image is shown to the model and which layers are watched (DiffSeg's by default).
 
     Args:
-        size: side in pixels; ``fit`` says of what. The model's own by default.
+        size: side in pixels; ``fit`` says of what. The model's own by default. Of several, each is
+            looked at, and the aggregator has a field for each layer and size.
         fit: ``resize``: the whole image at about size² pixels, aspect kept; ``crop``: the centre
             square at size × size.
+        tiles: how many times closer to look, along each side: the picture so much larger is seen
+            through overlapping windows of the size above, whose maps are joined; see
+            `attnprobe.tiles.join`. Passes: 10 for 2, 17 for 3; maps: tiles⁴ times as large.
         timesteps: told to the denoiser, one pass each; the maps are averaged.
         noise: add noise to the latent, as much as in the model's training at that timestep;
             DiffSeg adds none.
@@ -56,17 +65,24 @@ class Probe:
         layers: which attention layers; self-attention by default.
         words: of the prompt, whose maps are captured where the aggregator needs words; all of
             them by default. What the prompt of a drawing doesn't have is passed over.
-        word_layers: which layers are watched for words; cross-attention by default.
+        emphasis: factor of the embeddings of `words`, or of all words, for UNets; iSeg has 1.6.
+        word_layers: which layers are watched for words and tokens; cross-attention by default.
+
+    Examples:
+        >>> ap.Probe(size=64, timesteps=(100, 300)).passes
+        2
     """
 
-    size: Annotated[int, Ge(8), Le(8192)] | None = None
+    size: Side | Annotated[tuple[Side, ...], MinLen(1)] | None = None
     fit: Fit = "resize"
+    tiles: Annotated[int, Ge(1), Le(8)] = 1
     timesteps: Annotated[tuple[Timestep, ...], MinLen(1)] = (300,)
     noise: bool = False
     draws: Annotated[int, Ge(1), Le(1000)] = 1
     prompt: str = ""
     layers: Layers = field(default_factory=lambda: Layers(kind="self"))
     words: tuple[Annotated[str, MinLen(1)], ...] = ()
+    emphasis: Annotated[float, Gt(0), Le(1000)] = 1.0
     word_layers: Layers = field(default_factory=lambda: Layers(kind="cross"))
 
     def __post_init__(self) -> None:
@@ -76,53 +92,177 @@ class Probe:
                 f"Got {self.draws} instead."
             )
 
-    def view(self, model: Model, image: Image) -> View:
-        """The part of the image that the model sees, and at which size."""
-        size = (image.height, image.width)
-        return fit_view(size, self.size or model.size, self.fit, model.multiple)
+    def sides(self, own: int) -> tuple[int, ...]:
+        """The sides in pixels at which a picture is looked at, by a model of its `own` size."""
+        if self.size is None:
+            return (own,)
+        return self.size if isinstance(self.size, tuple) else (self.size,)
+
+    @property
+    def passes(self) -> int:
+        """Of the denoiser for one picture."""
+        views = 1 if self.tiles == 1 else 1 + count_windows(self.tiles)
+        return len(self.sides(0)) * views * len(self.timesteps) * self.draws
+
+    def fitted(self, model: Model, image: Image) -> ImageFit:
+        """The part of the image that the model sees, and at which size first."""
+        return self._fitted(model, image, self.sides(model.size)[0])
+
+    def _fitted(self, model: Model, image: Image, side: int) -> ImageFit:
+        return fit_image((image.height, image.width), side, self.fit, model.multiple)
 
     def __call__(
-        self, model: Model, image: Image, seed: int = 0, needs: Collection[Need] = MAPS
+        self,
+        model: Model,
+        image: Image,
+        seed: int = 0,
+        needs: Collection[Need] = MAPS,
+        fitted: ImageFit | None = None,
     ) -> list[AnyField]:
-        """What the aggregator needs, one value a layer, the mean over heads and timesteps."""
-        latents = model.encode(to_pixels(image, self.view(model, image), self.fit))
-        with self._watched(model, needs, self.prompt, self.words) as captures:
+        """What the aggregator needs, one value a layer and size, means over heads and timesteps.
+
+        Args:
+            model: whose attention is captured.
+            image: upright, in mode RGB.
+            seed: of the noise.
+            needs: what the aggregator needs.
+            fitted: what `fitted` says of the image, where that was asked already.
+        """
+        keep = self._words_kept(model, needs, self.prompt, self.words)
+        sides, found = self.sides(model.size), []
+        for number, side in enumerate(sides):
+            known = fitted if number == 0 else None
+            place = known or self._fitted(model, image, side)
+            values = self._tiled(model, image, place, seed, needs, keep)
+            several = len(sides) > 1
+            found += [replace(v, origin=f"{v.origin} at {side}") if several else v for v in values]
+        return found
+
+    def _tiled(
+        self,
+        model: Model,
+        image: Image,
+        place: ImageFit,
+        seed: int,
+        needs: Collection[Need],
+        keep: TokenMaps | None,
+    ) -> list[AnyField]:
+        """One value a layer, of all that is seen or of its windows joined."""
+        whole = self._seen(model, to_pixels(image, place, self.fit), seed, needs, keep)
+        if self.tiles == 1:
+            return whole
+        larger = (self.tiles * place.size[0], self.tiles * place.size[1])
+        pixels = to_pixels(image, replace(place, size=larger), self.fit)
+        seen_through = windows(place.size, self.tiles, model.multiple)
+        parts = [self._seen(model, w.of(pixels), seed, needs, keep) for w in seen_through]
+        return [
+            join(*each, seen_through) for each in zip(whole, zip(*parts, strict=True), strict=True)
+        ]
+
+    def _seen(
+        self,
+        model: Model,
+        pixels: torch.Tensor,
+        seed: int,
+        needs: Collection[Need],
+        keep: TokenMaps | None,
+    ) -> list[AnyField]:
+        """One value a layer, of pixels (1, 3, H, W)."""
+        latents = model.encode(pixels)
+        factors = self._factors(model)
+        with self._watched(model, needs, keep) as captures:
             for timestep, draw in product(self.timesteps, range(self.draws)):
                 for each in captures.values():  # averaged, though the timestep be the same
                     each.new_step()
                 shown = model.add_noise(latents, timestep, seed + draw) if self.noise else latents
-                model.denoise(shown, timestep, self.prompt)
+                model.denoise(shown, timestep, self.prompt, factors)
         return _values(captures)
+
+    def _factors(self, model: Model) -> dict[int, float]:
+        """The factor of each place of the prompt that isn't taken as it is."""
+        if self.emphasis == 1:
+            return {}
+        words = self.words or words_of(self.prompt)
+        places = model.places(self.prompt, words) if words else {}
+        return {place: self.emphasis for each in places.values() for place in each}
 
     def draw(
         self, model: Model, drawing: Drawing, needs: Collection[Need] = MAPS
     ) -> tuple[Image, list[AnyField]]:
-        """A picture that the model draws, and what the aggregator needs, means over the steps."""
+        """A picture that the model draws, and what the aggregator needs, means over the steps.
+
+        Raises:
+            ComponentError: none of the probe's words is in the prompt, or the probe has tiles or an
+                emphasis.
+        """
+        from attnprobe.hooks.recorders.places import find_word
+
+        if self.tiles > 1:
+            raise ComponentError(
+                f"probe.tiles: what the model itself draws is watched while it does, whole; give "
+                f"tiles: 1, or pictures that are read. Got {self.tiles} instead."
+            )
+        if self.emphasis != 1:
+            raise ComponentError(
+                "probe.emphasis: the text of what the model itself draws is taken as it is; give "
+                f"emphasis: 1, or pictures that are read. Got {self.emphasis:g} instead."
+            )
         words = tuple(word for word in self.words if find_word(drawing.prompt, word))
         if self.words and not words:
             raise ComponentError(
                 f"probe.words: none of {', '.join(self.words)} is in the prompt {drawing.prompt!r}"
             )
-        with self._watched(model, needs, drawing.prompt, words) as captures:
+        keep = self._words_kept(model, needs, drawing.prompt, words)
+        with self._watched(model, needs, keep) as captures:
             picture = model.draw(drawing.prompt, drawing.steps, drawing.guidance, drawing.seed)
         return picture, _values(captures)
 
+    def check_layers(self, layers: list[Layer], aggregate: Any) -> None:
+        """Check that a model has layers for what the aggregator needs.
+
+        Raises:
+            CaptureError: it has none of those wanted.
+        """
+        for chosen in self.layers_for(getattr(aggregate, "needs", MAPS)).values():
+            chosen.select(layers)
+
+    def layers_for(self, needs: Collection[Need]) -> dict[str, Layers]:
+        """The layers watched for what an aggregator needs, by the probe's key."""
+        found = {}
+        if {"maps", "features"} & set(needs):
+            found["layers"] = self.layers
+        if {"words", "tokens"} & set(needs):
+            found["word_layers"] = self.word_layers
+        return found
+
+    def _words_kept(
+        self, model: Model, needs: Collection[Need], prompt: str, words: tuple[str, ...]
+    ) -> TokenMaps | None:
+        """The recorder of words, if words are needed; where they lie is found once a picture."""
+        from attnprobe.hooks import TokenMaps
+
+        if "words" not in needs:
+            return None
+        if not words_of(prompt):
+            raise ComponentError(NO_PROMPT)
+        return TokenMaps(model.places(prompt, words or words_of(prompt)))
+
     @contextmanager
     def _watched(
-        self, model: Model, needs: Collection[Need], prompt: str, words: tuple[str, ...]
+        self, model: Model, needs: Collection[Need], keep: TokenMaps | None
     ) -> Iterator[dict[Need, Capture]]:
         """A block in which the denoiser is watched for what is needed."""
+        from attnprobe.hooks import Features, TextMaps, capture
+
         captures: dict[Need, Capture] = {}
         if "maps" in needs:
             captures["maps"] = capture(model.denoiser, self.layers)
         if "features" in needs:
             captures["features"] = capture(model.denoiser, self.layers, Features(projected=True))
-        if "words" in needs:
-            chosen = words or _words(prompt)
-            if not _words(prompt):
-                raise ComponentError(NO_PROMPT)
-            keep = TokenMaps.of(model.pipe.tokenizer, prompt, chosen)
+        if keep is not None:
             captures["words"] = capture(model.denoiser, self.word_layers, keep)
+        if "tokens" in needs:
+            captures["tokens"] = capture(model.denoiser, self.word_layers, TextMaps())
         with _open(*captures.values()):
             yield captures
 
@@ -137,7 +277,7 @@ def _open(*captures: Capture) -> Iterator[None]:
         yield
 
 
-def _words(prompt: str) -> tuple[str, ...]:
+def words_of(prompt: str) -> tuple[str, ...]:
     """The words of a prompt, each once, in order."""
     return tuple(dict.fromkeys(re.findall(r"\w[\w'-]*", prompt)))
 
@@ -148,7 +288,7 @@ def _values(captures: dict[Need, Capture]) -> list[AnyField]:
     for need, captured in captures.items():
         if need == "maps":
             values += captured.fields()
-        elif need == "words":
+        elif need in ("words", "tokens"):
             values += captured.words()
         else:
             values = [

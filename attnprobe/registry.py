@@ -7,7 +7,6 @@ else's through an entry point such as ``attnprobe.groupers``.
 
 from __future__ import annotations
 
-import difflib
 import functools
 import importlib
 import inspect
@@ -19,7 +18,7 @@ from dataclasses import dataclass, fields, is_dataclass
 from importlib.metadata import EntryPoint, entry_points
 from typing import Any, TypeVar
 
-from attnprobe.errors import ComponentError, PluginWarning
+from attnprobe.errors import ComponentError, PluginWarning, did_you_mean
 
 T = TypeVar("T", bound=type)
 
@@ -149,13 +148,6 @@ def find(kind: str, name: str) -> type:
         f"unknown {kind[:-1]} {name!r}{near}; a package adds others by the entry point "
         f"attnprobe.{kind}"
     )
-
-
-def did_you_mean(given: str, allowed: list[str]) -> str:
-    """The end of a message about an unknown name: the nearest names, then all of them."""
-    near = difflib.get_close_matches(str(given), allowed, n=2, cutoff=0.6)
-    hint = f"; did you mean {' or '.join(near)}?" if near else ";"
-    return f"{hint} allowed: {', '.join(allowed) or 'none'}"
 
 
 def checked(component: T) -> T:

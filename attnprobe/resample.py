@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 
-import torch
-import torch.nn.functional as F
+from attnprobe.lazy import F, torch
 
 Grid = tuple[int, int]
 
@@ -81,3 +80,34 @@ def upsampled_bands(
         mixed = torch.lerp(maps[:, low[rows]], maps[:, high[rows]], part[:, rows])
         wide = (mixed.shape[1], width)
         yield rows, F.interpolate(mixed[None], size=wide, mode="bilinear", align_corners=False)[0]
+
+
+def pooled_grid(grid: Grid, side: int) -> Grid:
+    """The largest grid of about the same aspect with at most side² cells; never a finer one."""
+    scale = min(1.0, side / (grid[0] * grid[1]) ** 0.5)
+    height = max(1, min(round(grid[0] * scale), side * side))
+    width = max(1, min(round(grid[1] * scale), side * side // height))
+    return height, width
+
+
+def pool(rows: torch.Tensor, grid: Grid, to: Grid) -> torch.Tensor:
+    """Maps (N, N) between the tokens of a grid as maps between the larger cells of another.
+
+    A cell's map is the mean over its area of its queries' maps; a key cell has the sum of its keys'
+    probabilities, so rows sum to what they did. A token on a border counts to both cells by the
+    area it has in each.
+    """
+    height, width = (_shares(n, cells).to(rows.device) for n, cells in zip(grid, to, strict=True))
+    means = (height / height.sum(1, keepdim=True), width / width.sum(1, keepdim=True))
+    maps = rows.float().view(*grid, *grid)
+    for shares in (*means, height, width):  # each contracts the first axis and comes last
+        maps = torch.tensordot(maps, shares, dims=([0], [1]))
+    return maps.reshape(to[0] * to[1], -1)
+
+
+def _shares(tokens: int, cells: int) -> torch.Tensor:
+    """(cells, tokens): which part of each token lies in each cell, along one axis."""
+    edges = torch.arange(cells + 1, dtype=torch.float64) * (tokens / cells)
+    starts = torch.arange(tokens, dtype=torch.float64)
+    ends = torch.minimum(edges[1:, None], starts + 1)
+    return (ends - torch.maximum(edges[:-1, None], starts)).clamp(min=0).float()

@@ -1,7 +1,8 @@
 """Which stages fit together: what an aggregator gives, and what groupers and refiners take.
 
 Both are read off the annotations of ``__call__``: an aggregator's answer, and the parameter
-``field`` of the others. What isn't annotated is taken for an `AttentionField`.
+``field`` of the others. What isn't annotated is for an `AttentionField` until it says otherwise;
+sentences tell so, and what a stage is really given is checked too.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ import operator
 import re
 import typing
 from collections.abc import Sequence
-from types import FunctionType
+from types import FunctionType, MethodType
 from typing import Any
 
 from attnprobe import registry
@@ -49,20 +50,76 @@ def misfit(aggregate: Any, group: Any, refine: Sequence[Any] = ()) -> tuple[Path
         taken = takes(stage)
         if not set(given) & set(taken):
             return path, (
-                f"{_name(stage)} works on {_said(taken)}, but {_name(aggregate)} gives "
-                f"{_said(given)}; aggregators that fit: {', '.join(_that_give(taken)) or 'none'}"
+                f"{_name(stage)} works on {_describe_kinds(taken)}{_untold(stage, 'field')}, but "
+                f"{_name(aggregate)} gives {_describe_kinds(given)}{_untold(aggregate, 'return')}; "
+                f"aggregators that fit: {', '.join(_that_give(taken)) or 'none'}"
             )
     return None
 
 
+def check_given(stage: Any, field: Any) -> None:
+    """Refuse to give a grouper or a refiner a field of a kind that it doesn't say it works on.
+
+    Raises:
+        ComponentError: what it works on, and what it would be given.
+    """
+    taken = takes(stage)
+    if not isinstance(field, taken):
+        given = next((_PLAIN[kind] for kind in _FIELDS if isinstance(field, kind)), None)
+        raise ComponentError(
+            f"{_name(stage)} works on {_describe_kinds(taken)}{_untold(stage, 'field')}, but the "
+            f"aggregator gave {given or f'a {type(field).__name__}'}"
+        )
+
+
 def _kinds(component: Any, name: str) -> Kinds:
-    cls = component if isinstance(component, type) else type(component)
-    call: Any = component if isinstance(component, FunctionType) else cls.__call__
-    hint = getattr(call, "__annotations__", {}).get(name)
-    if isinstance(hint, str):
-        hint = _read(hint, call)
-    kinds = typing.get_args(hint) or (hint,)
-    return tuple(kind for kind in kinds if kind in _FIELDS) or (AttentionField,)
+    call = _call(component)
+    hint = _hint(call, name)
+    if hint is _NOTHING:
+        return (AttentionField,)
+    kinds = _named(hint)
+    if not kinds:
+        said = hint if isinstance(hint, str) else getattr(hint, "__name__", repr(hint))
+        raise ComponentError(
+            f"{call.__module__}.{call.__qualname__}: its annotation {said} of {name} names no kind "
+            "of field; allowed: AttentionField, WordMaps, AnyField"
+        )
+    return tuple(kind for kind in _FIELDS if kind in kinds)
+
+
+_NOTHING = object()
+
+
+def _call(component: Any) -> Any:
+    if isinstance(component, functools.partial):
+        return _call(component.func)
+    if isinstance(component, FunctionType | MethodType):
+        return component
+    return (component if isinstance(component, type) else type(component)).__call__
+
+
+def _hint(call: Any, name: str) -> Any:
+    """The annotation of a parameter, or of the answer; `_NOTHING` where there is none."""
+    hint = getattr(call, "__annotations__", {}).get(name, _NOTHING)
+    return _read(hint, call) if isinstance(hint, str) else hint
+
+
+def _named(hint: Any) -> set[type]:
+    """The kinds of field that an annotation has among its parts; all that come under it."""
+    if hint is Any:
+        return {*_FIELDS}
+    if isinstance(hint, type):
+        return {kind for kind in _FIELDS if issubclass(hint, kind) or issubclass(kind, hint)}
+    bound = getattr(hint, "__bound__", None) or getattr(hint, "__value__", None)
+    parts = (bound,) if bound is not None else typing.get_args(hint)
+    return set().union(*map(_named, parts))
+
+
+def _untold(component: Any, name: str) -> str:
+    """Words for a stage that doesn't say its kind."""
+    if _hint(_call(component), name) is not _NOTHING:
+        return ""
+    return f" (it has no annotation of {name}, so that is what it is for)"
 
 
 def _read(hint: str, call: Any) -> Any:
@@ -73,7 +130,7 @@ def _read(hint: str, call: Any) -> Any:
     """
     try:
         return eval(hint, call.__globals__)
-    except NameError:
+    except Exception:  # an annotation may be anything that can be written
         words = re.findall(r"[^\W\d]\w*", hint)
     known = {"AttentionField": AttentionField, "WordMaps": WordMaps, "AnyField": AnyField}
     for word in words:
@@ -99,7 +156,7 @@ def _name(component: Any) -> str:
     return getattr(component, "__name__", type(component).__name__)
 
 
-def _said(kinds: Kinds) -> str:
+def _describe_kinds(kinds: Kinds) -> str:
     return " or ".join(_PLAIN[kind] for kind in kinds)
 
 

@@ -86,7 +86,7 @@ def measured(settings: dict[str, Segment], samples: list[Sample], full: bool) ->
 
 def regions(labels: np.ndarray, truths: tuple[np.ndarray, ...]) -> People:
     """Covering alone."""
-    from attnprobe.evaluate.overlaps import count_overlaps
+    from attnprobe.evaluate.matching import count_overlaps
     from attnprobe.evaluate.regions import covering_of
 
     overlaps = [count_overlaps(labels, truth, int(truth.max()) + 1) for truth in truths]

@@ -57,10 +57,10 @@ LINKAGE = [
     {"metric": "euclidean", "linkage": "average"},
     {"metric": "euclidean", "linkage": "ward"},
 ]
-REFINED = {"use": "diffseg", "thresholds": [0.65] * 3}
+REFINED = {"use": "diffseg", "thresholds": [0.7] * 3}
 
 TRIED: dict[str, list[Setting]] = {
-    "diffseg": taus(0.5, 0.55, 0.6, 0.65, 0.7, 0.75, 0.8),
+    "diffseg": taus(0.5, 0.58, 0.66, 0.7, 0.74, 0.78, 0.82, 0.9),
     "diffseg, refined": [
         {**REFINED, "refine": [{"use": name} for name in names]}
         for names in (["pamr"], ["guided"], ["pamr", "guided"], ["min-area", "pamr", "guided"])
@@ -79,6 +79,9 @@ TRIED: dict[str, list[Setting]] = {
     ),
     "ncut": each({"use": "ncut"}, threshold=[0.35, 0.4, 0.45, 0.5], exponent=[1.0])
     + each({"use": "ncut"}, threshold=[0.15, 0.2, 0.25, 0.3], exponent=[1.5, 2.0]),
+    "kway-ncut": each({"use": "kway-ncut"}, kappa=[0.45, 0.5], exponent=[1.0])
+    + each({"use": "kway-ncut"}, kappa=[0.2, 0.225, 0.25, 0.275], exponent=[1.5])
+    + each({"use": "kway-ncut"}, kappa=[0.08, 0.1, 0.125], exponent=[2.0]),
     "agglomerative, 6": [{"use": "agglomerative", "clusters": 6, **how} for how in LINKAGE],
     "agglomerative, true number": [
         {"use": "agglomerative", "clusters": "truth", **how} for how in LINKAGE
@@ -91,7 +94,7 @@ TRIED: dict[str, list[Setting]] = {
         distance=[2.0, 3.0, 4.0],
     ),
     "dbscan": sklearn(
-        "DBSCAN", "distance", eps=[0.25, 0.3, 0.35, 0.4, 0.5], min_samples=[8, 16, 32]
+        "DBSCAN", "distance", eps=[0.1, 0.15, 0.2, 0.25, 0.3, 0.4], min_samples=[8, 16, 32]
     ),
     "hdbscan": sklearn("HDBSCAN", "distance", min_cluster_size=[8, 16, 32, 64], min_samples=[2, 8]),
     "birch, 6": sklearn("Birch", n_clusters=[6], threshold=[0.01, 0.015, 0.02, 0.03]),
@@ -108,8 +111,8 @@ TRIED: dict[str, list[Setting]] = {
 def mean_miou(pictures: list[Any], pipeline: ap.Pipeline) -> float:
     """Percent, over the pictures."""
     found = [
-        image_scores(pipeline.cut(field, picture, truth).labels, truth).miou
-        for picture, field, truth in pictures
+        image_scores(pipeline.cut(attention, truth).labels, truth).miou
+        for attention, truth in pictures
     ]
     return 100 * float(np.mean(found))
 
@@ -133,7 +136,7 @@ def main() -> None:
     pictures = []
     for number in range(args.scenes):
         scene = make_scene("validation", number, STYLES[number % len(STYLES)])
-        pictures.append((*base.look(Image.fromarray(scene.image)), scene.labels))
+        pictures.append((base.attention(Image.fromarray(scene.image)), scene.labels))
     print("| method | setting | mIoU |  |\n|---|---|---:|---|")
     for method in args.only:
         found = [mean_miou(pictures, each) for each in pipelines(TRIED[method], base)]

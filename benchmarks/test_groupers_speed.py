@@ -35,6 +35,7 @@ GROUPERS = {
     "kmeans, cosine": {"geometry": "cosine"},
     "kmeans, by the gap": {"clusters": "gap"},
     "kmeans, by the silhouette": {"clusters": "silhouette"},
+    "kway-ncut": {},
     "ncut": {},
     "ncut, cosine": {"affinity": "cosine", "exponent": 10.0, "threshold": 0.5},
     "sklearn": {"estimator": "DBSCAN", "params": {"eps": 0.3}, "on": "distance"},

@@ -9,19 +9,19 @@ import numpy as np
 import pytest
 
 from attnprobe.evaluate import (
-    ForegroundScore,
-    HungarianScore,
-    MajorityScore,
-    OverlapScore,
-    RegionScore,
+    ForegroundMetric,
+    HungarianMetric,
+    MajorityMetric,
+    OverlapMetric,
+    RegionMetric,
 )
 
 SCORES = {
-    "per-image": lambda: HungarianScore(27),
-    "per-dataset": lambda: HungarianScore(27, "per-dataset"),
-    "majority": lambda: MajorityScore(27),
-    "best-overlap": lambda: OverlapScore(27),
-    "foreground": lambda: ForegroundScore(27, 0),
+    "per-image": lambda: HungarianMetric(27),
+    "per-dataset": lambda: HungarianMetric(27, "per-dataset"),
+    "majority": lambda: MajorityMetric(27),
+    "best-overlap": lambda: OverlapMetric(27),
+    "foreground": lambda: ForegroundMetric(27, 0),
 }
 
 
@@ -46,6 +46,6 @@ def test_scores(benchmark, make, stride):
 
 def test_regions(benchmark):
     """ARI, NMI, covering and boundaries, which are not matched; no bound is asked."""
-    score = RegionScore()
+    score = RegionMetric()
     benchmark(score.update, *labels())
     assert 0 < score.compute().covering < 1

@@ -19,13 +19,13 @@ from attnprobe import registry
 from attnprobe.data.scenes import Scenes
 from attnprobe.evaluate import mean_interval
 from attnprobe.evaluate.leaderboard import Entry, leaderboard
-from attnprobe.evaluate.leaderboard_view import plot
 from attnprobe.pipeline import Pipeline
 from attnprobe.recipe import Recipe, load_recipe
 from attnprobe.run.folder import RECIPE, RunFolder
 from attnprobe.run.measured import measured
 from attnprobe.run.results import Results
 from attnprobe.run.sweep import runs_of
+from attnprobe.view.terminal.leaderboard import plot
 
 PAGE = Path(__file__).with_name("leaderboard.md")
 PICTURE = PAGE.parent / "images" / "leaderboard.png"
@@ -48,7 +48,7 @@ def main(folder: Path) -> None:
     pictures = len(runs[0][1].done)
     titles = ["method", "told", *STYLES, "all", "ACC", "segments", "seconds"]
     lines = [f"| {' | '.join(titles)} |", "|---|---|" + "---:|" * (len(titles) - 2)]
-    lines += [f"| {' | '.join(said(cells[title]) for title in titles)} |" for cells in rows]
+    lines += [f"| {' | '.join(cell(cells[title]) for title in titles)} |" for cells in rows]
     margin = statistics.median(cells["margin"] for cells in rows)
     note = (
         f"Mean mIoU and ACC in percent over {pictures} pictures. Another draw of as many would "
@@ -101,21 +101,21 @@ def looked_at(recipe: Recipe) -> tuple[list[Any], Pipeline]:
     """Pictures, fields and truths of a few scenes, and the pipeline that made them."""
     base = recipe.build()
     samples = Scenes(count=TIMED)()
-    return [(*base.look(sample.read()), sample.truth()) for sample in samples], base
+    return [(base.attention(sample.read()), sample.truth()) for sample in samples], base
 
 
 def seconds(recipe: Recipe, looked: list[Any], base: Pipeline) -> float:
     """Median time to group and refine a picture whose field is at hand."""
     pipeline = replace(base, group=recipe.group, refine=recipe.refine)
     times = []
-    for picture, field, truth in looked:
+    for attention, truth in looked:
         start = time.perf_counter()
-        pipeline.cut(field, picture, truth)
+        pipeline.cut(attention, truth)
         times.append(time.perf_counter() - start)
     return statistics.median(times)
 
 
-def said(value: Any) -> str:
+def cell(value: Any) -> str:
     """A cell."""
     return value if isinstance(value, str) else f"{value:.1f}"
 

@@ -14,7 +14,8 @@ import typer
 
 from attnprobe import registry
 from attnprobe.cli import app
-from attnprobe.recipe.describe import NESTED, keys
+from attnprobe.cli.app import in_words
+from attnprobe.recipe.description import NESTED, keys
 from attnprobe.recipe.docstring import Docstring
 from attnprobe.recipe.json_schema import SECTIONS
 
@@ -39,7 +40,8 @@ def commands_page() -> str:
         usage = command.get_usage(context).removeprefix("Usage: ")
         parts += [f"## {name}", command.get_short_help_str(200), f"```text\n{usage}\n```"]
         records = [parameter.get_help_record(context) for parameter in command.params]
-        rows = [f"| `{_cell(typed)}` | {_cell(said)} |" for typed, said in filter(None, records)]
+        words = [in_words(*record) for record in records if record]
+        rows = [f"| `{_cell(typed)}` | {_cell(said)} |" for typed, said in words]
         parts += ["\n".join(["| | |", "|---|---|", *rows])] if rows else []
     return "\n\n".join(parts) + "\n"
 

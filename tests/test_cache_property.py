@@ -26,6 +26,7 @@ from attnprobe.field_key import field_key
 from attnprobe.fields import WordMaps
 from attnprobe.hooks import Layers
 from attnprobe.identity import Unkeyable, identity
+from tests.damage import examples
 
 WORDS = ("red", "star", "ground")
 
@@ -114,7 +115,7 @@ def shared(tmp_path_factory):
     return FieldCache(tmp_path_factory.mktemp("shared"))
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=examples(30), deadline=None, suppress_health_check=list(HealthCheck))
 @given(question=questions)
 def test_a_cached_field_is_the_one_that_is_computed(tiny, shared, question):
     try:
@@ -130,7 +131,7 @@ def test_a_cached_field_is_the_one_that_is_computed(tiny, shared, question):
             assert_same(shared.field(key, lambda: own), own)
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=examples(50), deadline=None)
 @given(one=st.tuples(probes(), aggregators()), other=st.tuples(probes(), aggregators()))
 def test_only_equal_settings_have_equal_identities(one, other):
     try:

@@ -1,5 +1,6 @@
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -9,16 +10,18 @@ from unittest import mock
 
 import numpy as np
 import pytest
+import typer
 from PIL import Image
 from pyarrow import parquet
 
 from attnprobe.cli import main
 from attnprobe.models import PRESETS
+from attnprobe.pictures.labels import load_labels
 from attnprobe.recipe import load_recipe
-from attnprobe.view.labels import load_labels
 
 ROOT = Path(__file__).parents[1]
 ENVIRONMENT = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
+READING = "reading diffseg …\n"
 HEAVY = {"torch", "numpy", "diffusers", "transformers", "pyarrow", "scipy", "sklearn"}
 
 
@@ -77,7 +80,7 @@ def test_the_module_runs_as_the_command_does(tmp_path):
 
 def test_the_reference_recipe_runs_from_end_to_end(attnprobe):
     status, out, err = attnprobe("run", "diffseg", "-o", "first", "--set", "images.1.count=3")
-    assert (status, err) == (0, "")
+    assert (status, err) == (0, READING)
     rows = parquet.read_table("first/scores.parquet").to_pylist()
     assert [row["image"] for row in rows[:2]] == ["china", "flower"]
     assert all(row["acc"] is None for row in rows[:2])
@@ -94,7 +97,7 @@ def test_the_reference_recipe_runs_from_end_to_end(attnprobe):
 
 def test_a_run_shows_its_results_and_where_they_lie(attnprobe, pictures):
     status, out, err = attnprobe("run", "diffseg", "--images", pictures)
-    assert (status, err) == (0, "")
+    assert (status, err) == (0, READING)
     assert [line.split()[0] for line in out.splitlines()[2:4]] == ["a", "b"]
     (folder,) = Path("runs/diffseg").iterdir()
     assert f"run folder  {folder}\n" in out
@@ -107,7 +110,7 @@ def test_a_run_shows_its_results_and_where_they_lie(attnprobe, pictures):
 def test_a_bad_image_makes_the_status_1_and_stops_no_other(attnprobe, pictures):
     (pictures / "a.png").write_text("no picture")
     status, out, err = attnprobe("run", "diffseg", "--images", pictures)
-    assert (status, err) == (1, "")
+    assert (status, err) == (1, READING)
     assert f"failed  {pictures / 'a.png'}: not a picture" in out
     (folder,) = Path("runs/diffseg").iterdir()
     assert [path.name for path in (folder / "labels").iterdir()] == ["b.png"]
@@ -156,9 +159,11 @@ def test_what_prevents_a_run_is_one_line_and_status_2(attnprobe, arguments, sent
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
     status, out, err = attnprobe(*arguments)
     assert (status, out) == (2, "")
-    assert err.startswith("error: ")
-    assert sentence in err
-    assert err.count("\n") == 1
+    *reading, told = err.splitlines()
+    assert reading == (["reading diffseg …"] if arguments[1] == "diffseg" else reading)
+    assert len(reading) == (arguments[0] == "run")
+    assert told.startswith("error: ")
+    assert sentence in told
     assert not Path("runs").exists()
 
 
@@ -175,7 +180,7 @@ def test_a_folder_that_can_t_be_used_is_told_before_the_model_is_loaded(attnprob
     for output in ("mine", "mine/thesis.tex"):
         status, _, err = attnprobe("run", "diffseg", "--model", "no/such", "-o", output)
         assert status == 2
-        assert err.startswith(f"error: {output}: ")
+        assert f"\nerror: {output}: " in err
         assert "model" not in err
 
 
@@ -238,8 +243,53 @@ def test_ctrl_c_keeps_what_is_done_and_says_so(tmp_path):
     out, err = process.communicate(timeout=60)
     assert (process.returncode, out) == (130, "")
     done = parquet.read_table(tmp_path / "out" / "scores.parquet").num_rows
-    first, second = err.splitlines()
+    _, first, second = err.splitlines()
     assert first == f"stopped: {done} of 5000 images are done and kept in out"
     assert second.startswith("go on with: attnprobe run diffseg ")
     assert json.loads((tmp_path / "out" / "summary.json").read_text())["done"] == done
     assert not list(tmp_path.glob("out/**/.tmp*"))
+
+
+def test_help_lists_every_command_under_what_one_does_with_it(attnprobe):
+    from attnprobe.cli.app import SECTIONS, app
+
+    known = sorted(typer.main.get_command(app).commands)
+    assert sorted(name for names in SECTIONS.values() for name in names) == known
+    status, out, _ = attnprobe("--help")
+    assert status == 0
+    assert not re.search(r"\.\.\.$", out.partition("Run:")[2], re.MULTILINE)  # none is cut short
+    for title, names in SECTIONS.items():
+        section = out.partition(f"\n{title}:\n")[2].partition("\n\n")[0]
+        assert [line.split()[0] for line in section.splitlines()] == list(names)
+
+
+@pytest.mark.parametrize("command", ["run", "view", "compare", "leaderboard", "validate", "rerun"])
+def test_help_says_types_and_bounds_in_words(attnprobe, command):
+    _, out, _ = attnprobe(command, "--help")
+    assert not re.search(r"<(str|path|int|list)|list\[|x[<>]=|<=x", out)
+
+
+def test_a_mistyped_command_is_told_the_nearest(attnprobe):
+    status, _, err = attnprobe("rnu")
+    assert status == 2
+    assert "'run'" in err
+
+
+def test_a_setting_that_is_seldom_meant_is_told_once_and_no_other(tmp_path):
+    """The report regroups at other thresholds, which nobody gave."""
+    given = ["--set", "images={use: scenes, count: 1}", "--set", "probe.size=64"]
+    result = python(
+        *(
+            "-m",
+            "attnprobe",
+            "run",
+            "diffseg",
+            *given,
+            "--set",
+            "group.thresholds=[0.5]",
+            "--quiet",
+        ),
+        cwd=tmp_path,
+    )
+    assert result.returncode == 0
+    assert re.findall(r"note: DiffSeg.thresholds: \[(.*?)\]", result.stderr) == ["0.5"]

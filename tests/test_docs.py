@@ -26,7 +26,7 @@ ROOT = Path(__file__).parents[1]
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("**/*.md"))]
 
 FENCE = re.compile(
-    r"^(?:<!-- (?P<mark>needs download|faulty) -->\n)?"
+    r"^(?:<!-- (?P<mark>needs download|faulty|long) -->\n)?"
     r'```(?P<language>\w+)(?: title="(?P<title>[^"]+)")?\n(?P<text>.*?)^```$',
     re.MULTILINE | re.DOTALL,
 )
@@ -88,7 +88,7 @@ def check_only(arguments: list[str]) -> None:
     assert arguments[0] == "run"
     given = run.make_context("run", arguments[1:]).params
     options = {key: given[key] for key in ("images", "model", "device", "dtype")}
-    load_recipe(given["recipe"], [*cli.run._said(**options), *(given["changes"] or [])])
+    load_recipe(given["recipe"], [*cli.run._overrides(**options), *(given["changes"] or [])])
 
 
 @pytest.fixture
@@ -129,7 +129,7 @@ def test_page(page, folder, module):
                 for arguments in block.commands:
                     status, printed = attnprobe(arguments)
                     assert status == 0, printed
-            case "bash", "needs download":
+            case "bash", "needs download" | "long":
                 for arguments in block.commands:
                     check_only(arguments)
             case "console", None:

@@ -11,8 +11,7 @@ import pytest
 import torch
 from PIL import Image
 
-import attnprobe
-from attnprobe import AttnProbeError, Probe
+from attnprobe import AttnProbeError, Probe, about
 from attnprobe import field_key as module
 from attnprobe.aggregate import Multiscale
 from attnprobe.cache import FieldCache
@@ -228,7 +227,7 @@ def test_a_component_that_was_changed_in_a_session_is_not_cached(tiny, monkeypat
 
 
 def test_a_package_that_changed_since_it_was_imported_is_not_cached(tiny, monkeypatch):
-    monkeypatch.setattr(attnprobe, "IMPORTED", time.time() - 10**9)
+    monkeypatch.setattr(about, "IMPORTED", time.time() - 10**9)
     assert key_of(tiny) is None
 
 

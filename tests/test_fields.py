@@ -122,3 +122,11 @@ def test_labels_beyond_32_bits_are_refused(kind):
     for number in (2**31, 2**32 - 1, np.iinfo(kind).max):
         with pytest.raises(AttnProbeError, match=rf"at most 2,147,483,647.*Got {number}"):
             Segmentation(np.array([[0, number]], kind))
+
+
+def test_a_segmentation_is_printed_as_a_line():
+    labels = np.array([[0, 0, 3], [0, 7, 3]])
+    assert repr(Segmentation(labels)) == "Segmentation: 3 segments, 2×3"
+    assert repr(Segmentation(labels * 0)) == "Segmentation: 1 segment, 2×3"
+    names = {3: "sky", 7: "sea"}
+    assert repr(Segmentation(labels, names=names)) == "Segmentation: 3 segments, 2×3, sky, sea"

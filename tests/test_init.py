@@ -11,8 +11,11 @@ import attnprobe
 def test_every_public_name_is_there_and_they_are_few():
     for name in attnprobe.__all__:
         assert getattr(attnprobe, name) is not None
-    assert len(attnprobe.__all__) <= 24
-    assert set(attnprobe.__all__) <= set(dir(attnprobe))
+    assert len(attnprobe.__all__) <= 30
+
+
+def test_completion_shows_the_public_names_and_nothing_else():
+    assert dir(attnprobe) == sorted(attnprobe.__all__)
 
 
 def test_a_name_that_is_not_there_is_an_attribute_error():

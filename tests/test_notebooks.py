@@ -7,6 +7,7 @@ from pathlib import Path
 
 import nbformat
 import pytest
+from jupyter_client import KernelManager
 from nbclient import NotebookClient
 
 ROOT = Path(__file__).parents[1]
@@ -42,15 +43,35 @@ def test_there_is_one():
     assert NOTEBOOKS
 
 
+@pytest.fixture(scope="module")
+def kernel(tmp_path_factory):
+    """One for all, in which libraries are imported once."""
+    manager, hub = KernelManager(kernel_name="python3"), tmp_path_factory.mktemp("hub")
+    # No weights but those that come along.
+    manager.start_kernel(env={**os.environ, "PYTHONPATH": str(ROOT), "HF_HOME": str(hub)})
+    yield manager
+    manager.shutdown_kernel(now=True)
+
+
+ANEW = """
+%reset -f
+from matplotlib_inline.backend_inline import set_matplotlib_formats
+set_matplotlib_formats("png")
+del set_matplotlib_formats
+%cd -q {place}
+"""
+"""What makes the kernel as a new one: no names, pictures in the usual form."""
+
+
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
-def test_it_runs_and_shows_what_is_stored(path, tmp_path, monkeypatch):
-    monkeypatch.setenv("PYTHONPATH", str(ROOT))
-    monkeypatch.setenv("HF_HOME", str(tmp_path / "hub"))  # no weights but those that come along
+def test_it_runs_and_shows_what_is_stored(path, tmp_path, kernel):
     stored = nbformat.read(path, as_version=4)
     fresh = nbformat.read(path, as_version=4)
-    NotebookClient(fresh, timeout=300, kernel_name="python3").execute(cwd=str(tmp_path))
-    for before, after in zip(code_cells(stored), code_cells(fresh), strict=True):
-        assert before.execution_count == after.execution_count
+    fresh.cells.insert(0, nbformat.v4.new_code_cell(ANEW.format(place=tmp_path)))
+    NotebookClient(fresh, km=kernel, timeout=300).execute()
+    counts = [cell.execution_count for cell in code_cells(stored)]
+    assert counts == list(range(1, len(counts) + 1)), "it was run from its first cell to its last"
+    for before, after in zip(code_cells(stored), code_cells(fresh)[1:], strict=True):
         assert kinds(before) == kinds(after), before.source
 
 

@@ -28,7 +28,9 @@ def pins() -> dict[str, str]:
 def requirements() -> list[Requirement]:
     project = PROJECT["project"]
     extras = project["optional-dependencies"]
-    return [Requirement(r) for r in [*project["dependencies"], *extras["test"], *extras["docs"]]]
+    optional = [required for name in extras for required in extras[name] if name != "baselines"]
+    found = {required: Requirement(required) for required in [*project["dependencies"], *optional]}
+    return [each for each in found.values() if each.name != "attnprobe"]
 
 
 def test_recipes_go_into_the_wheel_where_they_are_looked_for():

@@ -36,7 +36,10 @@ def test_grids_need_not_be_square(tiny):
 def test_crop_labels_the_centre_square_and_says_so(tiny):
     cropped = pipeline(tiny, Probe(fit="crop"))
     assert cropped.segment(photo(90, 137)).labels.shape == (90, 90)
-    assert cropped.view(photo(90, 137)).cut == "fit: crop cut 23 px left and 24 px right of 137×90"
+    assert (
+        cropped.attention(photo(90, 137)).fitted.cut
+        == "fit: crop cut 23 px left and 24 px right of 137×90"
+    )
 
 
 def test_all_ten_self_attention_layers_are_probed(tiny):

@@ -31,7 +31,7 @@ def test_word_maps_are_those_that_a_capture_by_hand_has(tiny):
     probe = Probe(timesteps=(100,), prompt=PROMPT, words=("star", "ground"))
     found = pipeline(tiny, probe, Cross()).fields(image())
     keep = TokenMaps.of(tiny.pipe.tokenizer, PROMPT, ["star", "ground"])
-    latents = tiny.encode(to_pixels(image(), probe.view(tiny, image()), "resize"))
+    latents = tiny.encode(to_pixels(image(), probe.fitted(tiny, image()), "resize"))
     with capture(tiny.denoiser, Layers(kind="cross"), keep) as captured:
         tiny.denoise(latents, 100, PROMPT)
     assert len(found) == 10
@@ -59,16 +59,16 @@ def test_maps_and_words_come_of_one_pass(tiny):
 def test_drawings_take_the_words_of_their_own_prompt(tiny):
     probe = Probe(words=("star", "disc", "ground"))
     made = pipeline(tiny, probe, Cross())
-    picture, field = made.look(Drawing(PROMPT, steps=2, guidance=3.0, seed=0))
-    assert picture.size == (128, 128)
-    assert field.words == ("star", "ground")
+    attention = made.attention(Drawing(PROMPT, steps=2, guidance=3.0, seed=0))
+    assert attention.picture.size == (128, 128)
+    assert attention.field.words == ("star", "ground")
     keep = TokenMaps.of(tiny.pipe.tokenizer, PROMPT, ["star", "ground"])
     with capture(tiny.denoiser, Layers(kind="cross"), keep) as captured:
         tiny.draw(PROMPT, 2, 3.0, 0)
     branch = captured.records.branches.index("cond")
-    assert torch.equal(field.maps, Cross()(captured.words(branch)).maps)
+    assert torch.equal(attention.field.maps, Cross()(captured.words(branch)).maps)
     with pytest.raises(AttnProbeError, match="none of star, disc, ground is in the prompt 'a cat'"):
-        made.look(Drawing("a cat", steps=1, guidance=1.0, seed=0))
+        made.attention(Drawing("a cat", steps=1, guidance=1.0, seed=0))
 
 
 def test_features_are_what_the_layer_hands_on(tiny):
@@ -124,3 +124,27 @@ def test_fields_of_every_kind_are_cached_bit_by_bit(tiny, tmp_path, aggregate, g
         assert torch.equal(first.rows, second.rows)
         assert torch.equal(first.features, second.features)
     assert np.array_equal(made.segment(image()).labels, made.segment(image()).labels)
+
+
+@pytest.mark.parametrize(("words", "louder"), [(("disc",), ["disc"]), ((), ["a", "red", "disc"])])
+def test_emphasis_scales_the_embeddings_of_words_and_nothing_else(tiny, words, louder):
+    seen = []
+    handle = tiny.denoiser.register_forward_pre_hook(
+        lambda module, args, kwargs: seen.append(kwargs["encoder_hidden_states"]), with_kwargs=True
+    )
+    image = Image.fromarray(np.full((64, 64, 3), 90, np.uint8))
+    for emphasis in (1.0, 1.6):
+        Probe(size=64, prompt="a red disc", words=words, emphasis=emphasis)(tiny, image)
+    handle.remove()
+    plain, scaled = seen
+    places = tiny.places("a red disc", tuple(louder))
+    expected = plain.clone()
+    expected[:, [place for each in places.values() for place in each]] *= 1.6
+    assert torch.equal(scaled, expected)
+    assert not torch.equal(scaled, plain)
+
+
+def test_emphasis_is_refused_where_nothing_would_be_scaled(tiny):
+    drawing = Drawing("a red disc", 2, 1.0, 0)
+    with pytest.raises(AttnProbeError, match=r"probe.emphasis: .* taken as it is; .* Got 1.6 inst"):
+        Probe(emphasis=1.6).draw(tiny, drawing)

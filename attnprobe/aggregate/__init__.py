@@ -9,6 +9,7 @@ from attnprobe.aggregate.mean import Mean
 from attnprobe.aggregate.multiscale import Multiscale
 from attnprobe.aggregate.self_cross import SelfCross
 from attnprobe.aggregate.single import Single
+from attnprobe.aggregate.tokens import Tokens
 
 __all__ = [
     "Cross",
@@ -20,4 +21,5 @@ __all__ = [
     "Multiscale",
     "SelfCross",
     "Single",
+    "Tokens",
 ]

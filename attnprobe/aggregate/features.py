@@ -6,11 +6,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Annotated, ClassVar
 
-import torch
-import torch.nn.functional as F
 from annotated_types import Gt, Le
 
 from attnprobe.aggregate.single import Single
+from attnprobe.distances import cosine_affinity
 from attnprobe.errors import ComponentError
 from attnprobe.fields import AttentionField
 from attnprobe.registry import aggregator
@@ -44,17 +43,3 @@ class Features:
         rows = cosine_affinity(field.features.flatten(0, 1)).pow_(self.exponent)
         rows /= rows.sum(1, keepdim=True)
         return AttentionField(rows, field.grid, origin="features", features=field.features)
-
-
-def cosine_affinity(features: torch.Tensor) -> torch.Tensor:
-    """The cosines of all pairs of rows (N, C), brought to [0, 1] by the least and the most."""
-    unit = F.normalize(features, dim=1)
-    affinity = unit @ unit.T
-    least, most = affinity.min(), affinity.max()
-    if most - least < _ALIKE:
-        return affinity.fill_(1)
-    return affinity.sub_(least).div_(most - least)
-
-
-_ALIKE = 1e-6
-"""Cosines that differ by less than this are all the same but for rounding."""

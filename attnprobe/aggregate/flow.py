@@ -6,12 +6,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Annotated, Literal
 
-import torch
 from annotated_types import Ge, Le, Lt
 
 from attnprobe.aggregate.layers import by_grid
 from attnprobe.aggregate.multiscale import Multiscale
 from attnprobe.fields import AttentionField
+from attnprobe.lazy import torch
 from attnprobe.registry import aggregator
 from attnprobe.resample import Grid, finest, nearest_cells, resample_keys
 

@@ -5,10 +5,9 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Sequence
 
-import torch
-
 from attnprobe.errors import ComponentError
 from attnprobe.fields import AttentionField
+from attnprobe.lazy import torch
 from attnprobe.resample import Grid
 
 

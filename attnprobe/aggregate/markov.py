@@ -6,11 +6,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Annotated, Literal
 
-import torch
 from annotated_types import Gt, Lt
 
 from attnprobe.aggregate.multiscale import Multiscale
 from attnprobe.fields import AttentionField
+from attnprobe.lazy import torch
 from attnprobe.registry import aggregator
 
 

@@ -5,10 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-import torch
-
 from attnprobe.aggregate.layers import by_grid
 from attnprobe.fields import AttentionField
+from attnprobe.lazy import torch
 from attnprobe.registry import aggregator
 from attnprobe.resample import finest, nearest_cells, resample_keys
 

@@ -6,13 +6,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Annotated, Literal
 
-import torch
 from annotated_types import Ge, Gt, Le, MinLen
 from pydantic import WithJsonSchema
 
 from attnprobe.aggregate.layers import by_grid, means
 from attnprobe.errors import ComponentError
 from attnprobe.fields import AttentionField
+from attnprobe.lazy import torch
 from attnprobe.registry import aggregator
 from attnprobe.resample import Grid, finest, weighted_sum
 

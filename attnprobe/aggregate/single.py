@@ -6,9 +6,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from attnprobe.aggregate.layers import by_grid
-from attnprobe.errors import ComponentError
+from attnprobe.errors import ComponentError, did_you_mean
 from attnprobe.fields import AttentionField
-from attnprobe.registry import aggregator, did_you_mean
+from attnprobe.registry import aggregator
 
 
 @aggregator("single")

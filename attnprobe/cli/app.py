@@ -2,19 +2,85 @@
 
 from __future__ import annotations
 
+import re
 import sys
-from typing import Annotated, Any
+from collections.abc import Callable
+from typing import Annotated, Any, TypeVar
 
 import typer
+from typer.core import TyperCommand, TyperGroup
 
 from attnprobe.cli.output import forgiving_streams
 
-app = typer.Typer(
+SECTIONS = {
+    "Run": ("run", "rerun", "reproduce", "validate", "show", "recipes", "data", "cache"),
+    "Look": ("view", "report", "export", "layers"),
+    "Compare": ("compare", "evaluate", "leaderboard"),
+    "Extend": ("list", "describe", "schema", "new"),
+}
+"""The commands by what one does with them, as --help lists them."""
+
+RANGES = {
+    r"\bx>=(\d+)": r"\1 or more",
+    r"(\d+)<=x<=(\d+)": r"\1 to \2",
+}
+
+
+def in_words(name: str, help_text: str) -> tuple[str, str]:
+    """An option's line of --help without the names of Python's types, its bounds in words."""
+    for bounds, words in RANGES.items():
+        help_text = re.sub(bounds, words, help_text)
+    return re.sub(r" <[^>|]*>", "", name), help_text
+
+
+class Command(TyperCommand):
+    """A command whose help a person reads who doesn't know Python."""
+
+    def format_options(self, ctx: Any, formatter: Any) -> None:
+        """Write the sections of arguments and options."""
+        for title, kind in (("Arguments", "argument"), ("Options", "option")):
+            found = [p for p in self.get_params(ctx) if p.param_type_name == kind]
+            records = [record for p in found if (record := p.get_help_record(ctx))]
+            if records:
+                with formatter.section(title):
+                    formatter.write_dl([in_words(*record) for record in records])
+
+
+class Commands(TyperGroup):
+    """The root, which lists its commands by what one does with them."""
+
+    def format_commands(self, ctx: Any, formatter: Any) -> None:
+        """Write a section of commands for each thing one does."""
+        width = max(map(len, self.list_commands(ctx)))
+        for title, names in SECTIONS.items():
+            with formatter.section(title):
+                found = [(name, self.get_command(ctx, name)) for name in names]
+                shown = [
+                    (name, command.get_short_help_str(formatter.width - 6 - width))
+                    for name, command in found
+                    if command
+                ]
+                formatter.write_dl([(name.ljust(width), text) for name, text in shown])
+
+
+Function = TypeVar("Function", bound=Callable[..., Any])
+
+
+class App(typer.Typer):
+    """A group whose commands are such commands."""
+
+    def command(self, *args: Any, **options: Any) -> Callable[[Function], Function]:
+        """See `typer.Typer.command`."""
+        return super().command(*args, **{"cls": Command, **options})
+
+
+app = App(
+    cls=Commands,
     help="Probe the attention of diffusion models: capture, aggregate, group, score.",
     no_args_is_help=True,
-    add_completion=False,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
+    context_settings={"help_option_names": ["-h", "--help"]},
 )
 
 

@@ -18,14 +18,14 @@ def info(debug: Debug = False) -> None:
     """Say where the cache is, what it holds, and how much it may."""
     with told(debug):
         from attnprobe.cache import FieldCache
-        from attnprobe.hooks.sizes import said
+        from attnprobe.units import format_bytes
 
         kept = FieldCache()
         entries = kept.entries()
         size = sum(size for _, size, _ in entries)
         print(f"folder  {kept.root}")
         print(f"fields  {len(entries)}")
-        print(f"size    {said(size)} of {said(kept.limit)}")
+        print(f"size    {format_bytes(size)} of {format_bytes(kept.limit)}")
 
 
 @cache.command()

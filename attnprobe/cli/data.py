@@ -70,7 +70,7 @@ def _show(name: str, inventory: Inventory) -> None:
     if inventory.lacks:
         print("missing:")
         for lack in inventory.lacks:
-            print(printable(f"  {lack.said()}"))
+            print(printable(f"  {lack.describe()}"))
     else:
         print("nothing is missing")
 

@@ -49,19 +49,19 @@ def evaluate(
         if (dataset is None) == (recipe is None):
             raise AttnProbeError("give the images by --dataset NAME or by --recipe RECIPE")
         quieten(debug)
-        from attnprobe.evaluate.evaluation import check_output
+        from attnprobe.evaluate.prediction_scores import check_output
         from attnprobe.evaluate.predictions import evaluate_predictions
-        from attnprobe.evaluate.scoring import Scoring, common_classes
+        from attnprobe.evaluate.scorer import Scorer, common_classes
         from attnprobe.recipe import load_recipe
-        from attnprobe.run.display import console
-        from attnprobe.run.evaluation_view import show_evaluation, watched
+        from attnprobe.view.terminal.console import console
+        from attnprobe.view.terminal.evaluation import show_evaluation, watched
 
         if output is not None:
             check_output(output)
-        said = _said(dataset, root, protocol, match)
+        said = _overrides(dataset, root, protocol, match)
         # A recipe checks what is said of images and of scores; of its other stages none is used.
         chosen = load_recipe(recipe or "diffseg", [*said, *(changes or [])])
-        scoring = Scoring(chosen.evaluate.rules, common_classes(chosen.sources))
+        scoring = Scorer(chosen.evaluate.rules, common_classes(chosen.sources))
         found = evaluate_predictions(predictions, watched(chosen.samples()), scoring)
         if output is not None:
             found.save(output)
@@ -69,7 +69,7 @@ def evaluate(
     raise typer.Exit(1 if found.left_out else 0)
 
 
-def _said(
+def _overrides(
     dataset: str | None, root: str | None, protocol: str | None, match: str | None
 ) -> list[Any]:
     """What the options change in the recipe."""

@@ -28,7 +28,7 @@ class Format(StrEnum):
 @app.command()
 def leaderboard(
     runs: Annotated[
-        list[Path] | None, typer.Argument(metavar="[RUN]...", help="Runs' or sweeps' folders.")
+        list[Path] | None, typer.Argument(metavar="RUN", help="Runs' or sweeps' folders.")
     ] = None,
     dataset: Annotated[
         str | None, typer.Option(metavar="NAME", help="Only this dataset, such as coco-stuff-27.")
@@ -39,16 +39,19 @@ def leaderboard(
     ] = None,
     debug: Debug = False,
 ) -> None:
-    """Show the scores of runs beside published ones, and where protocols differ."""
+    """Show the scores of runs beside those that were published.
+
+    Where protocols differ it says so.
+    """
     with told(debug):
-        from attnprobe.evaluate import leaderboard_view as view
         from attnprobe.evaluate.leaderboard import leaderboard as tables_of
         from attnprobe.evaluate.people_table import people_csv, people_markdown, show_people
-        from attnprobe.run.display import console
         from attnprobe.run.folder import RunFolder
         from attnprobe.run.measured import measured
         from attnprobe.run.people import against_people
         from attnprobe.run.sweep import runs_of
+        from attnprobe.view.terminal import leaderboard as view
+        from attnprobe.view.terminal.console import console
 
         rows, unscored, people = [], [], []
         for path in runs or []:

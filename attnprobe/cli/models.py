@@ -20,7 +20,7 @@ def layers(
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
     debug: Debug = False,
 ) -> None:
-    """List a model's attention layers, from its config alone: no weights are read."""
+    """List a model's attention layers; no weights are read."""
     with told(debug):
         model_named(model)
         quieten(debug)
@@ -39,9 +39,9 @@ def layers(
 
 def _layer_row(row: dict[str, Any]) -> list[str]:
     """A layer's cells; the last is the size of its head mean, or why it has none."""
-    from attnprobe.hooks.sizes import said
+    from attnprobe.units import format_bytes
 
     grid = "×".join(map(str, row["grid"] or ()))
-    size = "" if row["bytes"] is None else said(row["bytes"])
+    size = "" if row["bytes"] is None else format_bytes(row["bytes"])
     plain = [row["name"], row["index"], row["kind"], row["block"], row["heads"], grid]
     return [str(cell) if cell not in (None, "") else "–" for cell in [*plain, row["mute"] or size]]

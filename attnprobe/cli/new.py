@@ -23,7 +23,10 @@ def new(
     ] = None,
     debug: Debug = False,
 ) -> None:
-    """Write a package with a component of your own that works, its test and a recipe."""
+    """Write a package with a component of your own that works.
+
+    A test and a recipe are in it.
+    """
     with told(debug):
         from attnprobe.templates import write_package
 

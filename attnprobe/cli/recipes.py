@@ -9,7 +9,7 @@ import typer
 
 from attnprobe.cli.app import app
 from attnprobe.cli.terminal import Debug, print_columns, quieten, tell, told
-from attnprobe.errors import AttnProbeError
+from attnprobe.errors import AttnProbeError, did_you_mean
 
 recipes_app = typer.Typer(
     help="List the recipes that come with attnprobe, or copy one.",
@@ -20,12 +20,13 @@ recipes_app = typer.Typer(
 
 @app.command()
 def validate(
-    files: Annotated[list[Path], typer.Argument(metavar="FILE...", help="Recipes to check.")],
+    files: Annotated[list[Path], typer.Argument(metavar="FILE", help="Recipes to check.")],
     debug: Debug = False,
 ) -> None:
-    """Check recipes, every point of a sweep included, and what a run of them would meet first.
+    """Check recipes, and what a run of them would meet first.
 
-    Images are listed, the device is tried, and layers are looked for; no model is loaded.
+    Every point of a sweep is checked: images are listed, the device is tried, layers are looked
+    for. No model is loaded.
     """
     bad = False
     with told(debug):
@@ -58,7 +59,7 @@ def show(
     ] = None,
     debug: Debug = False,
 ) -> None:
-    """Print a recipe with its defaults filled in, and where each value comes from."""
+    """Print a whole recipe, and where each value comes from."""
     with told(debug):
         from attnprobe.recipe.show import show
 
@@ -78,7 +79,7 @@ def list_components(
         from attnprobe import registry
 
         if kind is not None and kind not in registry.KINDS:
-            near = registry.did_you_mean(kind, list(registry.KINDS))
+            near = did_you_mean(kind, list(registry.KINDS))
             raise AttnProbeError(f"unknown kind {kind!r}{near}")
         for each in [kind] if kind else registry.KINDS:
             print(f"{each}:")
@@ -93,9 +94,9 @@ def describe(
     ],
     debug: Debug = False,
 ) -> None:
-    """Describe a component or a section of recipes: its keys, their types and defaults."""
+    """Describe the keys of a component or of a recipe's section."""
     with told(debug):
-        from attnprobe.recipe.describe import describe
+        from attnprobe.recipe.description import describe
 
         typer.echo(describe(name), nl=False)
 
@@ -108,7 +109,7 @@ def schema(
     ] = None,
     debug: Debug = False,
 ) -> None:
-    """Print the JSON Schema of recipes, by which editors complete and check them."""
+    """Print the JSON Schema of recipes, which editors check by."""
     with told(debug):
         from attnprobe.files import write_whole
         from attnprobe.recipe.json_schema import schema_text

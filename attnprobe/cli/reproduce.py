@@ -8,8 +8,8 @@ from typing import Annotated, Any
 import typer
 
 from attnprobe.cli.app import app
-from attnprobe.cli.job import Job
 from attnprobe.cli.run import model_named
+from attnprobe.cli.running import Progress, carry, chosen_folder, typed
 from attnprobe.cli.terminal import Debug, quieten, told
 
 
@@ -37,32 +37,29 @@ def reproduce(
     ] = False,
     debug: Debug = False,
 ) -> None:
-    """Check the data, run a published setting, and print measured against published."""
+    """Run a published setting; print measured beside published.
+
+    The data is checked first.
+    """
     with told(debug):
-        from attnprobe.run.display import console
-        from attnprobe.run.folder import RunFolder
         from attnprobe.run.measured import measured
         from attnprobe.run.reproduce import Repetition, points_of, setting, show
+        from attnprobe.view.terminal.console import console
 
         chosen = setting(name)
-        points = points_of(chosen, root, limit, _said(model, device))
+        points = points_of(chosen, root, limit, _overrides(model, device))
         quieten(debug)
-        recipe = points[0].recipe.name
-        newest = resume and output is None
-        folder = RunFolder.latest(recipe) if newest else RunFolder.choose(recipe, output)
+        folder = chosen_folder(points[0].recipe.name, output, resume)
         given = {"--root": root, "--limit": limit, "--model": model, "--device": device}
-        typed = ["attnprobe", "reproduce", name]
-        typed += [
-            str(word) for key, value in given.items() if value is not None for word in (key, value)
-        ]
+        progress = Progress(typed("reproduce", name, options=given), debug=debug)
         # Each image is looked at once, so that nothing would be taken from the cache.
-        Job(tuple(typed), resume, cached=False, debug=debug).carry(points, folder)
+        carry(points, folder, progress, resume, cached=False)
         repetition = Repetition.of(measured(folder), chosen)
         show(repetition, console())
     raise typer.Exit(1 if repetition.succeeded is False else 0)
 
 
-def _said(model: str | None, device: str | None) -> list[Any]:
+def _overrides(model: str | None, device: str | None) -> list[Any]:
     """What the options change in the recipe; another model sees pictures at its own size."""
     from attnprobe.recipe import Override
 

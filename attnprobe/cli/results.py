@@ -8,24 +8,24 @@ from typing import Annotated
 import typer
 
 from attnprobe.cli.app import app
-from attnprobe.cli.job import Job
+from attnprobe.cli.running import Progress, carry
 from attnprobe.cli.terminal import Debug, told
 from attnprobe.errors import RunError
 
 
 @app.command()
 def compare(
-    runs: Annotated[list[Path], typer.Argument(metavar="RUN...", help="Runs' or sweeps' folders.")],
+    runs: Annotated[list[Path], typer.Argument(metavar="RUN", help="Runs' or sweeps' folders.")],
     html: Annotated[
         Path | None, typer.Option("--html", metavar="FILE", help="Write a page with overlays.")
     ] = None,
     debug: Debug = False,
 ) -> None:
-    """Compare the scores of runs over the images they have in common."""
+    """Compare the scores of runs on the images they share."""
     with told(debug):
         from attnprobe.run.compare import compare as compared
-        from attnprobe.run.compare_view import show_comparison, write_html
-        from attnprobe.run.display import console
+        from attnprobe.view.terminal.comparison import show_comparison, write_html
+        from attnprobe.view.terminal.console import console
 
         comparison = compared(runs)
         if html is not None:
@@ -44,7 +44,7 @@ def rerun(
     ] = False,
     debug: Debug = False,
 ) -> None:
-    """Repeat a run from its own recipe, and say whether the labels are the same."""
+    """Repeat a run from its recipe, and tell if labels are equal."""
     with told(debug):
         from attnprobe.recipe.sweep import load_points
         from attnprobe.run.folder import RECIPE, RunFolder
@@ -61,8 +61,8 @@ def rerun(
         if second.path.resolve() == run.resolve():
             raise RunError(f"{run}: a run can't be repeated into its own folder")
         # Without the cache, which would hand the first run's fields to the second.
-        job = Job(("attnprobe", "run", str(run / RECIPE), "--no-cache"), False, False, quiet, debug)
-        job.carry(points, second)
+        typed = ["attnprobe", "run", str(run / RECIPE), "--no-cache"]
+        carry(points, second, Progress(typed, quiet, debug), cached=False)
         found = repetition(first, second)
-        print(found.said())
+        print(found.describe())
     raise typer.Exit(0 if found.equal else 1)

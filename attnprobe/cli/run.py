@@ -8,9 +8,10 @@ from typing import Annotated, Any
 import typer
 
 from attnprobe.cli.app import app
-from attnprobe.cli.job import Job
+from attnprobe.cli.running import Progress, carry, chosen_folder, typed
 from attnprobe.cli.terminal import Debug, quieten, told
 from attnprobe.errors import AttnProbeError
+from attnprobe.files import printable
 
 
 @app.command()
@@ -59,7 +60,9 @@ def run(
     quiet: Annotated[bool, typer.Option("--quiet", help="Print only the run's folder.")] = False,
     debug: Debug = False,
 ) -> None:
-    """Carry a recipe, or each point of its sweep, over its images, or yours."""
+    """Run a recipe, or each point of its sweep, on images."""
+    if not quiet:
+        typer.echo(printable(f"reading {recipe} …"), err=True)  # what follows is imported first
     with told(debug):
         if fail_fast and max_failures not in (None, 1):
             raise AttnProbeError(
@@ -67,7 +70,7 @@ def run(
             )
         from attnprobe.recipe.sweep import load_points
 
-        said = _said(images=images, model=model, device=device, dtype=dtype)
+        said = _overrides(images=images, model=model, device=device, dtype=dtype)
         points = load_points(recipe, [*said, *(changes or [])])
         if dry:
             quieten(debug)
@@ -76,25 +79,18 @@ def run(
             checks = dry_run(points)
             show_checks(checks)
             raise typer.Exit(0 if all(check.passed for check in checks) else 2)
-        from attnprobe.run.folder import RunFolder
-
         given = {"--images": images, "--model": model, "--device": device, "--dtype": dtype}
-        typed = ["attnprobe", "run", recipe]
-        typed += [
-            word for key, value in given.items() if value is not None for word in (key, value)
-        ]
-        typed += [word for change in changes or [] for word in ("--set", change)]
-        typed += ["--no-cache"] if no_cache else []
-        name = points[0].recipe.name
-        newest = resume and output is None
-        folder = RunFolder.latest(name) if newest else RunFolder.choose(name, output)
+        words = typed("run", recipe, options=given)
+        words += [word for change in changes or [] for word in ("--set", change)]
+        words += ["--no-cache"] if no_cache else []
+        folder = chosen_folder(points[0].recipe.name, output, resume)
+        progress = Progress(words, quiet, debug)
         most = 1 if fail_fast else max_failures
-        job = Job(tuple(typed), resume, not no_cache, quiet, debug, most)
-        failed = job.carry(points, folder)
+        failed = carry(points, folder, progress, resume, not no_cache, most)
     raise typer.Exit(1 if failed else 0)
 
 
-def _said(
+def _overrides(
     images: str | None, model: str | None, device: str | None, dtype: str | None
 ) -> list[Any]:
     """What the options change in the recipe."""
@@ -115,8 +111,8 @@ def _said(
 
 def model_named(given: str) -> dict[str, str]:
     """A preset, a folder or a hub name, as a recipe says it."""
+    from attnprobe.errors import did_you_mean
     from attnprobe.models.presets import PRESETS
-    from attnprobe.registry import did_you_mean
 
     if given in PRESETS:
         return {"preset": given}

@@ -8,6 +8,7 @@ import traceback
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from typing import Annotated, TextIO
 
 import typer
@@ -25,7 +26,7 @@ Debug = Annotated[bool, typer.Option("--debug", help="Show tracebacks and librar
 def told(debug: bool) -> Iterator[None]:
     """Turn what goes wrong into a sentence and an exit status, and warnings of ours into notes."""
     show = warnings.showwarning
-    warnings.showwarning = _noted
+    warnings.showwarning = partial(_noted, set())
     try:
         yield
     except AttnProbeError as error:
@@ -45,6 +46,7 @@ def told(debug: bool) -> Iterator[None]:
 
 
 def _noted(
+    told_already: set[str],
     message: Warning | str,
     category: type[Warning],
     filename: str,
@@ -52,9 +54,11 @@ def _noted(
     file: TextIO | None = None,
     line: str | None = None,
 ) -> None:
-    """A warning as the terminal shows it: our own in a sentence."""
+    """A warning as the terminal shows it: our own in a sentence, and each sentence once."""
     if issubclass(category, PluginWarning | SettingWarning):
-        typer.echo(f"note: {message}", err=True)
+        if str(message) not in told_already:
+            typer.echo(f"note: {message}", err=True)
+        told_already.add(str(message))
     else:
         typer.echo(warnings.formatwarning(message, category, filename, lineno), err=True, nl=False)
 
@@ -72,7 +76,7 @@ def print_columns(rows: list[list[str]]) -> None:
     from rich.table import Table
     from rich.text import Text
 
-    from attnprobe.run.display import console
+    from attnprobe.view.terminal.console import console
 
     table = Table(box=None, pad_edge=False, show_header=False)
     for name, *rest in rows:
@@ -83,6 +87,7 @@ def print_columns(rows: list[list[str]]) -> None:
 def quieten(debug: bool) -> None:
     """Keep the libraries' bars and advice off the terminal."""
     if debug:
+        os.environ.setdefault("TRANSFORMERS_VERBOSITY", "warning")  # loading a model is loud too
         return
     warnings.simplefilter("ignore")
     warnings.simplefilter("always", PluginWarning)

@@ -10,16 +10,19 @@ import typer
 from attnprobe.cli.app import app
 from attnprobe.cli.terminal import Debug, quieten, told
 from attnprobe.errors import RunError
+from attnprobe.extras import extra
 
 
 @app.command()
 def view(
     runs: Annotated[
-        list[Path], typer.Argument(metavar="RUN [RUN2]", help="A run's folder, or two to compare.")
+        list[Path], typer.Argument(metavar="RUN", help="A run's folder, or two to compare.")
     ],
-    port: Annotated[int, typer.Option(min=0, max=65535, help="Where; 0 takes a free one.")] = 8765,
+    port: Annotated[
+        int, typer.Option(metavar="PORT", min=0, max=65535, help="Where; 0 takes a free one.")
+    ] = 8765,
     host: Annotated[
-        str, typer.Option(help="Whom to serve; by default this machine alone.")
+        str, typer.Option(metavar="HOST", help="Whom to serve; by default this machine alone.")
     ] = "127.0.0.1",
     debug: Debug = False,
 ) -> None:
@@ -29,7 +32,9 @@ def view(
             raise RunError(f"view: one run, or two to compare. Got {len(runs)} instead.")
         quieten(debug)
         from attnprobe.view.report_run import ShownRun
-        from attnprobe.view.server.serve import serve
+
+        with extra("view", "attnprobe view"):
+            from attnprobe.view.server.serve import serve
 
         serve([ShownRun.load(run) for run in runs], host, port)
 

@@ -16,7 +16,7 @@ from attnprobe.data import (
     scenes,
 )
 from attnprobe.data.base import Classes, Drawing, Sample, Source
-from attnprobe.data.images import IMAGE_SUFFIXES, read_image
+from attnprobe.pictures.reading import IMAGE_SUFFIXES, read_image
 
 __all__ = [
     "IMAGE_SUFFIXES",

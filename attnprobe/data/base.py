@@ -101,6 +101,13 @@ class Sample:
 
     `read` and `truth` should be picklable (a `functools.partial`, no lambda), so that a run may
     hand samples to other processes.
+
+    Examples:
+        >>> from functools import partial
+        >>> read = partial(ap.read_image, "photo.jpg")
+        >>> sample = ap.Sample("photo", read, truth=lambda: None, where="photo.jpg")
+        >>> sample.read().size
+        (320, 213)
     """
 
     name: str

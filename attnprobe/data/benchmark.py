@@ -13,12 +13,13 @@ from pathlib import Path
 from typing import ClassVar
 
 from attnprobe.data.base import Classes, Sample, Truth
-from attnprobe.data.images import naming, printable, read_image
 from attnprobe.data.inventory import Inventory, Lack
-from attnprobe.data.labels import name_list, read_truth
 from attnprobe.data.table import Numbers, load_table
+from attnprobe.data.truths import name_list, read_truth
 from attnprobe.data.walk import walked
 from attnprobe.errors import ImageError
+from attnprobe.files import printable
+from attnprobe.pictures.reading import naming, read_image
 
 
 @dataclass(frozen=True)

@@ -22,9 +22,10 @@ import numpy as np
 
 from attnprobe.data.base import VOID, Count, PathText, Start
 from attnprobe.data.benchmark import Benchmark, Part, Parts
-from attnprobe.data.images import naming, picture_size
-from attnprobe.data.labels import check_size, matlab_variable
+from attnprobe.data.truths import matlab_variable
 from attnprobe.errors import ImageError
+from attnprobe.pictures.labels import check_size
+from attnprobe.pictures.reading import naming, picture_size
 from attnprobe.registry import source
 
 _HAD = (

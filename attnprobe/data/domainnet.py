@@ -23,9 +23,10 @@ from annotated_types import MinLen
 
 from attnprobe.data.base import Count, PathText, Sample, Start, no_truth
 from attnprobe.data.benchmark import Part, chosen, names_in
-from attnprobe.data.images import IMAGE_SUFFIXES, printable, read_image
 from attnprobe.data.inventory import Inventory, Lack
 from attnprobe.errors import ImageError
+from attnprobe.files import printable
+from attnprobe.pictures.reading import IMAGE_SUFFIXES, read_image
 from attnprobe.registry import source
 
 Style = Literal["clipart", "infograph", "painting", "quickdraw", "real", "sketch"]

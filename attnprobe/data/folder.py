@@ -16,12 +16,13 @@ from annotated_types import MinLen
 
 from attnprobe.data.base import Classes, PathText, Sample, no_truth
 from attnprobe.data.benchmark import lacks_of_labels, names_in
-from attnprobe.data.images import IMAGE_SUFFIXES, printable, read_image
 from attnprobe.data.inventory import Inventory
-from attnprobe.data.labels import read_truth
 from attnprobe.data.table import plain_labels
+from attnprobe.data.truths import read_truth
 from attnprobe.data.walk import walked
 from attnprobe.errors import ComponentError, ImageError
+from attnprobe.files import printable
+from attnprobe.pictures.reading import IMAGE_SUFFIXES, read_image
 from attnprobe.registry import source
 
 
@@ -70,7 +71,7 @@ class Folder:
     def inventory(self) -> Inventory:
         """How many images and label files there are, and which lack the other."""
         files = self._files()
-        counts = [("pictures", len(files), self._said())]
+        counts = [("pictures", len(files), self._shown_path())]
         if self.labels is None:
             return Inventory(tuple(counts), ())
         folder = self._label_folder()
@@ -89,10 +90,10 @@ class Folder:
                 if labels is None or labels not in file.parents:
                     files.setdefault(file, base)
         if not files:
-            raise ImageError(f"{self._said()}: no images but those of labels")
+            raise ImageError(f"{self._shown_path()}: no images but those of labels")
         return files
 
-    def _said(self) -> str:
+    def _shown_path(self) -> str:
         return printable(self.path if isinstance(self.path, str) else ", ".join(self.path))
 
     def _label_folder(self) -> Path:

@@ -4,7 +4,7 @@
       validation.parquet
 
 with a column of pictures and, for truth, one of label pictures: grey or indexed, of the pictures'
-sizes, void the largest number of their depth. Needs the package `datasets`.
+sizes, void the largest number of their depth. Needs the package `datasets`, of the extra `data`.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import lru_cache, partial
+from pathlib import Path
 from typing import Annotated, Any
 
 import numpy as np
@@ -23,11 +24,14 @@ from annotated_types import MinLen
 from PIL import Image
 
 from attnprobe.data.base import Classes, Count, PathText, Sample, Start, no_truth
-from attnprobe.data.images import decoded, naming, upright_rgb, upright_size
 from attnprobe.data.inventory import Inventory
-from attnprobe.data.labels import check_size, label_numbers
 from attnprobe.data.table import plain_labels
+from attnprobe.data.walk import walked
 from attnprobe.errors import ComponentError, ImageError
+from attnprobe.extras import extra
+from attnprobe.files import regular
+from attnprobe.pictures.labels import check_size, label_numbers
+from attnprobe.pictures.reading import decoded, naming, upright_rgb, upright_size
 from attnprobe.registry import source
 
 Text = Annotated[str, MinLen(1)]
@@ -130,6 +134,8 @@ def _decoded(source: HuggingFace, row: int, column: str) -> Iterator[Image.Image
         return
     import fsspec
 
+    if "://" not in cell["path"]:
+        regular(cell["path"])
     with fsspec.open(cell["path"], "rb") as file, decoded(io.BytesIO(file.read())) as image:
         yield image
 
@@ -138,14 +144,14 @@ class _Rows:
     """The rows of a stream by number; those that follow each other are read once."""
 
     def __init__(self, source: HuggingFace) -> None:
-        try:
+        with extra("data", "the source hf"):
             import datasets
-        except ImportError as error:
-            raise ImageError(
-                "the package datasets is needed and missing: pip install 'attnprobe[data]'"
-            ) from error
+        path = os.path.expanduser(source.path)
         try:
-            builder = datasets.load_dataset_builder(os.path.expanduser(source.path), source.config)
+            for place, files in walked(Path(path)) if os.path.isdir(path) else ():
+                for file in files:
+                    regular(Path(place, file))
+            builder = datasets.load_dataset_builder(path, source.config)
             stream = builder.as_streaming_dataset(split=source.split)
         except Exception as error:  # The library and the hub have errors of every kind.
             raise ImageError(f"can't be opened: {' '.join(str(error).split())}") from error

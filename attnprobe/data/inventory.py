@@ -22,7 +22,7 @@ class Lack:
     names: tuple[str, ...] = ()
     had: str = ""
 
-    def said(self) -> str:
+    def describe(self) -> str:
         """The lack in a sentence, with the first few names."""
         if not self.names:
             return self.what

@@ -11,7 +11,7 @@ from PIL import Image, ImageDraw, ImageFont
 from attnprobe.data.base import VOID, Classes, Drawing, Sample, each_person
 from attnprobe.errors import AttnProbeError
 from attnprobe.files import write_whole
-from attnprobe.view.palette import COLOURS, palette
+from attnprobe.pictures.palette import COLOURS, palette
 
 _HEIGHT, _WIDTH = 300, 900
 """Height of a sample and its greatest width, in pixels."""

@@ -2,26 +2,31 @@
 
 from attnprobe.evaluate.bootstrap import mean_interval, score_draws
 from attnprobe.evaluate.boundary import boundary_f
-from attnprobe.evaluate.hungarian import HungarianScore
+from attnprobe.evaluate.metrics import (
+    ForegroundMetric,
+    HungarianMetric,
+    MajorityMetric,
+    Metric,
+    OverlapMetric,
+    Scores,
+)
 from attnprobe.evaluate.protocol import PROTOCOLS, Match, Protocol
-from attnprobe.evaluate.regions import Regions, RegionScore, region_scores
-from attnprobe.evaluate.score import ForegroundScore, MajorityScore, OverlapScore, Score
-from attnprobe.evaluate.scores import Scores
-from attnprobe.evaluate.scoring import Scoring, common_classes, image_scores
+from attnprobe.evaluate.regions import RegionMetric, Regions, region_scores
+from attnprobe.evaluate.scorer import Scorer, common_classes, image_scores
 
 __all__ = [
     "PROTOCOLS",
-    "ForegroundScore",
-    "HungarianScore",
-    "MajorityScore",
+    "ForegroundMetric",
+    "HungarianMetric",
+    "MajorityMetric",
     "Match",
-    "OverlapScore",
+    "Metric",
+    "OverlapMetric",
     "Protocol",
-    "RegionScore",
+    "RegionMetric",
     "Regions",
-    "Score",
+    "Scorer",
     "Scores",
-    "Scoring",
     "boundary_f",
     "common_classes",
     "image_scores",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+from einops import rearrange
 
 RESAMPLES = 10_000
 """Draws of as many images as there are, with replacement."""
@@ -58,7 +59,7 @@ def score_draws(
     Returns:
         (resamples,) accuracies and (resamples,) mIoUs; NaN where nothing valid was drawn.
     """
-    images, _, classes = counts.shape
+    images = len(counts)
     rng = np.random.default_rng(seed)
     flat = np.column_stack([counts.reshape(images, -1), valid]).astype(float)
     acc, miou = np.empty((2, resamples))
@@ -67,7 +68,7 @@ def score_draws(
         part = slice(start, min(start + step, resamples))
         times = rng.multinomial(images, np.full(images, 1 / images), size=part.stop - part.start)
         drawn = times @ flat
-        tp, fp, fn = drawn[:, :-1].reshape(-1, 3, classes).transpose(1, 0, 2)
+        tp, fp, fn = rearrange(drawn[:, :-1], "draw (sum label) -> sum draw label", sum=3)
         union = tp + fp + fn
         with np.errstate(invalid="ignore"):
             acc[part] = tp.sum(1) / drawn[:, -1]

@@ -6,9 +6,8 @@ import math
 
 import numpy as np
 from numpy.typing import ArrayLike
-from scipy.ndimage import distance_transform_edt
 
-from attnprobe.evaluate.overlaps import checked
+from attnprobe.evaluate.matching import checked
 
 TOLERANCE = 0.0075
 """Share of the diagonal within which a line is right, as Berkeley's benchmark has it."""
@@ -56,4 +55,6 @@ def _boundary(labels: np.ndarray, valid: np.ndarray) -> np.ndarray:
 
 def _distance(line: np.ndarray) -> np.ndarray:
     """Pixels from each pixel to the nearest on the line."""
+    from scipy.ndimage import distance_transform_edt
+
     return distance_transform_edt(~line)

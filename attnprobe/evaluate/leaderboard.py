@@ -5,9 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from attnprobe.errors import AttnProbeError
+from attnprobe.errors import AttnProbeError, did_you_mean
 from attnprobe.evaluate.published import Conditions, Figure, Published, published
-from attnprobe.registry import did_you_mean
 
 
 @dataclass(frozen=True)

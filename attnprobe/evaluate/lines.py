@@ -10,9 +10,6 @@ import functools
 import math
 
 import numpy as np
-from scipy.sparse import coo_array
-from scipy.sparse.csgraph import min_weight_full_bipartite_matching
-from scipy.spatial import cKDTree
 
 OUTLIER = 100
 """What a pixel without a partner costs, in largest distances."""
@@ -100,6 +97,8 @@ def matched(one: np.ndarray, other: np.ndarray, reach: float) -> tuple[np.ndarra
     Returns:
         Two masks (H, W), of the same number of pixels each.
     """
+    from scipy.spatial import cKDTree
+
     points, others = np.argwhere(one), np.argwhere(other)
     found = np.zeros_like(one), np.zeros_like(other)
     if not (len(points) and len(others)):
@@ -120,6 +119,9 @@ def _assigned(
     row: np.ndarray, column: np.ndarray, distance: np.ndarray, outlier: float
 ) -> np.ndarray:
     """Which of the pairs (row, column) are taken, (pairs,) bool."""
+    from scipy.sparse import coo_array
+    from scipy.sparse.csgraph import min_weight_full_bipartite_matching
+
     if not row.size:
         return np.zeros(0, bool)
     rows, row = np.unique(row, return_inverse=True)

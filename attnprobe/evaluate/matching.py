@@ -1,15 +1,102 @@
-"""Which segments stand for which classes, and the pixels that are right and wrong then.
-
-Each function takes the overlaps of segments and classes and gives counts (3, classes): true
-positives, false positives, false negatives.
-"""
+"""How segments and classes overlap, and which of them are matched."""
 
 from __future__ import annotations
 
-import numpy as np
-from scipy.optimize import linear_sum_assignment
+from dataclasses import dataclass
 
-from attnprobe.evaluate.overlaps import Overlaps
+import numpy as np
+from numpy.typing import ArrayLike
+
+from attnprobe.errors import AttnProbeError
+
+
+@dataclass(frozen=True, eq=False)
+class Overlaps:
+    """How the segments of a prediction lie over the classes of a truth.
+
+    Args:
+        pixels: (classes, segments), the valid pixels of each class in each segment.
+        numbers: (segments,), what the columns' segments are called, ascending. Some may be empty.
+        total: (classes,), the valid pixels of each class, those in no segment included.
+    """
+
+    pixels: np.ndarray
+    numbers: np.ndarray
+    total: np.ndarray
+
+    @property
+    def valid(self) -> int:
+        """Pixels whose truth is not void."""
+        return int(self.total.sum())
+
+
+def checked(prediction: ArrayLike, truth: ArrayLike) -> tuple[np.ndarray, np.ndarray]:
+    """Both as int64 arrays (H, W), −1 for unassigned and void.
+
+    Raises:
+        AttnProbeError: shapes differ, an array isn't of whole numbers, a label is below −1.
+    """
+    prediction, truth = np.asarray(prediction), np.asarray(truth)
+    for name, labels in (("prediction", prediction), ("truth", truth)):
+        if labels.ndim != 2 or labels.size == 0 or not np.issubdtype(labels.dtype, np.integer):
+            raise AttnProbeError(
+                f"{name}: must be whole numbers of shape (H, W). "
+                f"Got {labels.dtype} of shape {labels.shape} instead."
+            )
+        if labels.min() < -1:
+            raise AttnProbeError(f"{name}: labels must be −1 or more. Got {labels.min()} instead.")
+        if labels.max() > _LARGEST:
+            raise AttnProbeError(
+                f"{name}: labels must be at most {_LARGEST:,}. Got {labels.max()} instead."
+            )
+    if prediction.shape != truth.shape:
+        raise AttnProbeError(
+            "prediction and truth must have the same shape. "
+            f"Got {prediction.shape} and {truth.shape} instead."
+        )
+    return prediction.astype(np.int64), truth.astype(np.int64)
+
+
+def count_overlaps(prediction: np.ndarray, truth: np.ndarray, classes: int) -> Overlaps:
+    """Count the valid pixels by class and segment; the arrays are `checked`.
+
+    There is a column for each number up to the largest. Where that is large, most of the columns
+    of numbers that don't occur are left out; see `kept_numbers`.
+    """
+    segments = max(1, int(prediction.max()) + 1)
+    if segments <= _DENSE:
+        numbers, column = np.arange(segments), prediction + 1
+    else:
+        occurring = np.unique(prediction)
+        numbers = kept_numbers(occurring[occurring >= 0], segments, classes)
+        column = np.searchsorted(numbers, prediction, side="right")
+    # Void and unassigned, −1, are counted in a first row and column: cheaper than a mask.
+    width = numbers.size + 1
+    cells = np.bincount(((truth + 1) * width + column).ravel(), minlength=(classes + 1) * width)
+    table = cells.reshape(classes + 1, width)[1:]
+    return Overlaps(table[:, 1:], numbers, table.sum(1))
+
+
+def kept_numbers(occurring: np.ndarray, segments: int, classes: int) -> np.ndarray:
+    """The numbers that occur, and as many of the others below `segments` as a matching can tell.
+
+    SciPy's solver scans the columns that are left in one order, takes the last unmatched among
+    equals, and fills the place of a column taken with the one at the list's end. For the `classes`
+    rows it takes fewer than `classes` matched columns before an unmatched one, and moves as many.
+    So of empty columns, which are equal while unmatched, one of the first 2 · classes is always
+    unmatched and unmoved, and comes before all later ones: without those the matching is the same,
+    ties included.
+    """
+    first = np.arange(min(segments, occurring.size + 2 * classes))
+    empty = np.setdiff1d(first, occurring)[: 2 * classes]
+    return np.union1d(occurring, empty)
+
+
+_LARGEST = 2**62
+"""The greatest number of a label: one more, and twice it, are still 64-bit."""
+
+_DENSE = 1 << 12
+"""Segments up to which there is a column for every number."""
 
 
 def one_to_one(overlaps: Overlaps) -> np.ndarray:
@@ -65,6 +152,8 @@ def foreground(overlaps: Overlaps, background: int) -> np.ndarray:
 
 def _assigned(pixels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """The column of each class, and the pixels with empty columns up to the number of classes."""
+    from scipy.optimize import linear_sum_assignment
+
     missing = max(0, len(pixels) - pixels.shape[1])
     pixels = np.pad(pixels, ((0, 0), (0, missing)))
     # Classes are the rows: transposed, ties would fall differently, and with them the scores.

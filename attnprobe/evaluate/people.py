@@ -16,7 +16,7 @@ from numpy.typing import ArrayLike
 from attnprobe.errors import AttnProbeError
 from attnprobe.evaluate.boundary import TOLERANCE
 from attnprobe.evaluate.lines import matched, reach_of, thin_lines
-from attnprobe.evaluate.overlaps import checked, count_overlaps
+from attnprobe.evaluate.matching import checked, count_overlaps
 from attnprobe.evaluate.regions import covering_of, entropy, ordinal, pairs
 
 

@@ -10,18 +10,20 @@ import numpy as np
 
 from attnprobe.arrays import read_array
 from attnprobe.data.base import Truth, each_person
-from attnprobe.data.images import MAX_PIXELS, opened
-from attnprobe.data.labels import label_numbers
 from attnprobe.errors import AttnProbeError, ImageError
-from attnprobe.evaluate.evaluation import Evaluation, ImageScores
+from attnprobe.evaluate.prediction_scores import ImageScores, PredictionScores
 from attnprobe.evaluate.protocol import Protocol
-from attnprobe.evaluate.scoring import Scoring
+from attnprobe.evaluate.scorer import Scorer
+from attnprobe.pictures.labels import label_numbers
+from attnprobe.pictures.reading import MAX_PIXELS, opened
 
 if TYPE_CHECKING:
     from attnprobe.data.base import Sample
 
 
-def evaluate_predictions(folder: Path, samples: Iterable[Sample], scoring: Scoring) -> Evaluation:
+def evaluate_predictions(
+    folder: Path, samples: Iterable[Sample], scoring: Scorer
+) -> PredictionScores:
     """Score the label files of a folder, called as the samples are, against the samples' truths.
 
     Files are read one at a time. An image whose prediction or truth is missing or can't be used
@@ -61,7 +63,7 @@ def evaluate_predictions(folder: Path, samples: Iterable[Sample], scoring: Scori
     single = [image.scores for image in images if image.scores is not None]
     scores = scoring.pooled(single) if together is None else together.compute()
     assert scores is not None  # there are images
-    return Evaluation(scoring, images, left_out, scores)
+    return PredictionScores(scoring, images, left_out, scores)
 
 
 def read_prediction(path: Path) -> np.ndarray:

@@ -10,8 +10,13 @@ from annotated_types import Ge, Le
 
 from attnprobe.data.base import Truth, each_person
 from attnprobe.errors import AttnProbeError
-from attnprobe.evaluate.hungarian import HungarianScore
-from attnprobe.evaluate.score import ForegroundScore, MajorityScore, OverlapScore, Score
+from attnprobe.evaluate.metrics import (
+    ForegroundMetric,
+    HungarianMetric,
+    MajorityMetric,
+    Metric,
+    OverlapMetric,
+)
 from attnprobe.registry import checked
 
 Match = Literal["per-image", "per-dataset", "majority", "foreground", "best-overlap"]
@@ -37,8 +42,8 @@ class Protocol:
     Args:
         name: what it is called.
         match: how segments meet classes: ``per-image`` and ``per-dataset``, one to one
-            (`HungarianScore`); ``majority``, many to one (`MajorityScore`); ``foreground``, what
-            no class takes is background (`ForegroundScore`); ``best-overlap`` (`OverlapScore`).
+            (`HungarianMetric`); ``majority``, many to one (`MajorityMetric`); ``foreground``, what
+            no class takes is background (`ForegroundMetric`); ``best-overlap`` (`OverlapMetric`).
         crop: ``centre-square``, side min(H, W), offsets rounded down; or None, nothing is cut.
         size: side of the square at which is scored, to which truths and labels are resized
             nearest; or None, at the image's own size.
@@ -63,7 +68,7 @@ class Protocol:
                 f"needs, and no other match has. Got {self.background} for {self.match} instead."
             )
 
-    def score(self, classes: int) -> Score:
+    def score(self, classes: int) -> Metric:
         """An empty score over so many classes.
 
         Raises:
@@ -71,13 +76,13 @@ class Protocol:
         """
         match self.match:
             case "per-image" | "per-dataset":
-                return HungarianScore(classes, self.match)
+                return HungarianMetric(classes, self.match)
             case "majority":
-                return MajorityScore(classes)
+                return MajorityMetric(classes)
             case "best-overlap":
-                return OverlapScore(classes)
+                return OverlapMetric(classes)
         assert self.background is not None
-        return ForegroundScore(classes, self.background)
+        return ForegroundMetric(classes, self.background)
 
     def box(self, image: Size) -> Box:
         """The part of an image (H, W) that is scored."""
@@ -98,7 +103,7 @@ class Protocol:
         parts = [self.resized(each[top:bottom, left:right]) for each in each_person(truth)]
         return tuple(parts) if isinstance(truth, tuple) else parts[0]
 
-    def said(self) -> dict[str, Any]:
+    def to_dict(self) -> dict[str, Any]:
         """The protocol as plain data."""
         return asdict(self)
 

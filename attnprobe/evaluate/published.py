@@ -10,8 +10,7 @@ from typing import Annotated, ClassVar
 
 from annotated_types import Ge, Gt, Le, MinLen
 
-from attnprobe.errors import AttnProbeError
-from attnprobe.registry import did_you_mean
+from attnprobe.errors import AttnProbeError, did_you_mean
 
 FILE = Path(__file__).with_suffix(".yaml")
 """The figures that come with the package."""
@@ -42,7 +41,7 @@ class Conditions:
     size: Annotated[int, Ge(0)] | None = None
     crop: bool | None = None
 
-    def said(self) -> str:
+    def describe(self) -> str:
         """The conditions in words."""
         match = "matching not stated"
         if self.match is not None:
@@ -179,7 +178,7 @@ def read(path: Path) -> Published:
             for place, item in zip(places, error.errors(), strict=True)
         ]
         raise AttnProbeError("\n".join(lines)) from None
-    except (OSError, ValueError, YAMLError) as error:
+    except (OSError, ValueError, TypeError, YAMLError) as error:  # TypeError: no form in JSON
         raise AttnProbeError(f"{path}: can't be read: {' '.join(str(error).split())}") from None
     _check_references(found, path)
     return found

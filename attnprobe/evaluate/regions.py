@@ -10,7 +10,7 @@ from numpy.typing import ArrayLike
 
 from attnprobe.errors import AttnProbeError
 from attnprobe.evaluate.boundary import TOLERANCE, boundary_f
-from attnprobe.evaluate.overlaps import Overlaps, checked, count_overlaps
+from attnprobe.evaluate.matching import Overlaps, checked, count_overlaps
 
 
 @dataclass(frozen=True)
@@ -34,7 +34,7 @@ class Regions:
     true_segments: float
 
 
-class RegionScore:
+class RegionMetric:
     """Means of `Regions` over images.
 
     The numbers of all images are kept, and their exact sums are rounded once: the means depend
@@ -52,7 +52,7 @@ class RegionScore:
         """Add an image; the arrays are those of `region_scores`."""
         self._images.append(region_scores(prediction, truth, self.tolerance))
 
-    def merge(self, other: RegionScore) -> None:
+    def merge(self, other: RegionMetric) -> None:
         """Add the images of another score, such as another worker's."""
         if self.tolerance != other.tolerance:
             raise AttnProbeError(

@@ -14,7 +14,8 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from attnprobe.export.masks import Labelled, masks_of
+from attnprobe.export.labelled import Labelled
+from attnprobe.pictures.masks import masks_of
 
 CATEGORY = {"id": 1, "name": "segment", "supercategory": "segment", "isthing": 1}
 """The only one: what a segment is, nobody has said."""

@@ -12,7 +12,8 @@ from xml.sax.saxutils import quoteattr
 import numpy as np
 
 from attnprobe.export.coco import save_picture
-from attnprobe.export.masks import Labelled, Mask, masks_of
+from attnprobe.export.labelled import Labelled
+from attnprobe.pictures.masks import Mask, masks_of
 
 
 def labelstudio(images: Iterable[Labelled], folder: Path) -> None:
@@ -30,7 +31,7 @@ def labelstudio(images: Iterable[Labelled], folder: Path) -> None:
         tasks.append({"data": {"image": place}, "predictions": predictions})
         save_picture(image, folder / "images")
     (folder / "tasks.json").write_text(json.dumps(tasks, ensure_ascii=False), encoding="utf-8")
-    labels = "".join(f"    <Label value={quoteattr(_said(n))}/>\n" for n in range(most + 1))
+    labels = "".join(f"    <Label value={quoteattr(_label_name(n))}/>\n" for n in range(most + 1))
     config = (
         '<View>\n  <Image name="image" value="$image"/>\n'
         f'  <BrushLabels name="segments" toName="image">\n{labels}  </BrushLabels>\n</View>\n'
@@ -38,7 +39,7 @@ def labelstudio(images: Iterable[Labelled], folder: Path) -> None:
     (folder / "config.xml").write_text(config, encoding="utf-8")
 
 
-def _said(number: int) -> str:
+def _label_name(number: int) -> str:
     return f"segment {number}"
 
 
@@ -52,7 +53,11 @@ def _result(image: Labelled, mask: Mask) -> dict[str, Any]:
         "original_width": width,
         "original_height": height,
         "image_rotation": 0,
-        "value": {"format": "rle", "rle": brush(mask.bits), "brushlabels": [_said(mask.number)]},
+        "value": {
+            "format": "rle",
+            "rle": brush(mask.bits),
+            "brushlabels": [_label_name(mask.number)],
+        },
     }
 
 

@@ -10,8 +10,9 @@ from PIL import Image
 
 from attnprobe.errors import AttnProbeError
 from attnprobe.export.coco import save_picture
-from attnprobe.export.masks import Labelled, masks_of
+from attnprobe.export.labelled import Labelled
 from attnprobe.export.outline import outlines
+from attnprobe.pictures.masks import masks_of
 
 
 def arrays(images: Iterable[Labelled], folder: Path) -> None:

@@ -12,13 +12,12 @@ from typing import TYPE_CHECKING
 from PIL import Image
 
 from attnprobe.data.base import Drawing
-from attnprobe.data.images import read_image
-from attnprobe.errors import AttnProbeError, RunError
+from attnprobe.errors import AttnProbeError, RunError, did_you_mean
 from attnprobe.export.coco import coco, panoptic, run_lengths
+from attnprobe.export.labelled import Labelled
 from attnprobe.export.labelstudio import labelstudio
-from attnprobe.export.masks import Labelled
 from attnprobe.export.plain import arrays, voc, yolo
-from attnprobe.registry import did_you_mean
+from attnprobe.pictures.reading import read_image
 
 if TYPE_CHECKING:
     from attnprobe.data.base import Sample
@@ -79,10 +78,10 @@ def export_run(run: Path, form: str, output: Path | None = None) -> Path:
 
 def _images(run: RunFolder, pictures: bool) -> Iterator[Labelled]:
     """The images that are done, one at a time."""
+    from attnprobe.pictures.labels import load_labels
     from attnprobe.recipe import load_recipe
     from attnprobe.run.folder import RECIPE
     from attnprobe.run.results import Results
-    from attnprobe.view.labels import load_labels
 
     names = [outcome.image for outcome in Results.load(run).done]
     if not names:

@@ -7,8 +7,6 @@ from typing import Annotated, Literal
 
 import numpy as np
 from annotated_types import Ge, Gt
-from scipy.cluster.hierarchy import fcluster, linkage
-from scipy.spatial.distance import squareform
 
 from attnprobe.distances import Metric, pairwise
 from attnprobe.errors import ComponentError
@@ -59,6 +57,9 @@ class Agglomerative:
         truth: np.ndarray | None = None,
     ) -> Segmentation:
         """Segment on the field's grid; proposals (K, H, W) come with the labels."""
+        from scipy.cluster.hierarchy import fcluster, linkage
+        from scipy.spatial.distance import squareform
+
         count = true_count(truth, "Agglomerative") if self.clusters == "truth" else self.clusters
         if len(field.rows) == 1:
             return from_labels(np.zeros(1, np.int64), field.grid)

@@ -5,10 +5,10 @@ from __future__ import annotations
 from typing import Literal
 
 import numpy as np
-import torch
 
 from attnprobe.errors import ComponentError
 from attnprobe.fields import AttentionField
+from attnprobe.lazy import torch
 
 Places = Literal["grid", "random", "tokenrank"]
 

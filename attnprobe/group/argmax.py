@@ -6,10 +6,10 @@ from dataclasses import dataclass
 from typing import Annotated, Literal
 
 import numpy as np
-import torch
 from annotated_types import Gt, Le
 
 from attnprobe.fields import Segmentation, WordMaps, refuse_nan
+from attnprobe.lazy import torch
 from attnprobe.registry import grouper
 
 

@@ -7,13 +7,13 @@ from collections.abc import Iterator
 from typing import Annotated
 
 import numpy as np
-import torch
 from annotated_types import Ge, Le
 from pydantic import AfterValidator
 
 from attnprobe.distances import pairwise
 from attnprobe.errors import ComponentError
 from attnprobe.group.lloyd import Space, lloyd, plus_plus
+from attnprobe.lazy import torch
 
 _SAMPLE = 512
 """Tokens on which numbers are compared."""

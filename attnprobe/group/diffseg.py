@@ -7,7 +7,6 @@ from dataclasses import dataclass, replace
 from typing import Annotated, Literal
 
 import numpy as np
-import torch
 from annotated_types import Ge, Gt, Le, MinLen
 
 from attnprobe.distances import symmetric_kl
@@ -15,6 +14,7 @@ from attnprobe.errors import SettingWarning
 from attnprobe.fields import AttentionField, Segmentation
 from attnprobe.group.anchors import Places, anchor_tokens
 from attnprobe.group.lloyd import kmeans_means
+from attnprobe.lazy import torch
 from attnprobe.registry import grouper
 
 _CHUNK = 512
@@ -94,7 +94,9 @@ class DiffSeg:
 
     def with_threshold(self, threshold: float) -> DiffSeg:
         """The same with one threshold for all of its passes."""
-        return replace(self, thresholds=(threshold,) * len(self.passes))
+        with warnings.catch_warnings():  # of a single pass was told when this one was made
+            warnings.simplefilter("ignore", SettingWarning)
+            return replace(self, thresholds=(threshold,) * len(self.passes))
 
 
 def _gather(anchors: torch.Tensor, rows: torch.Tensor, threshold: float) -> torch.Tensor:

@@ -7,8 +7,8 @@ from functools import cached_property
 from typing import Literal
 
 import numpy as np
-import torch
-import torch.nn.functional as F
+
+from attnprobe.lazy import F, torch
 
 Geometry = Literal["euclidean", "cosine", "kl"]
 

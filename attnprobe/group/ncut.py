@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Annotated, Literal
+from typing import Annotated
 
 import numpy as np
-import torch
 from annotated_types import Gt, Le
-from scipy.sparse.csgraph import connected_components
 
-from attnprobe.aggregate.features import cosine_affinity
-from attnprobe.errors import ComponentError
 from attnprobe.fields import AttentionField, Segmentation
+from attnprobe.group.affinity import Affinity, affinity_of
 from attnprobe.group.eigen import leading, normalized
 from attnprobe.group.soft import from_labels
+from attnprobe.lazy import torch
 from attnprobe.registry import grouper
 
 _PLACES = 100
@@ -45,7 +43,7 @@ class NCut:
 
     threshold: Annotated[float, Gt(0), Le(2)] = 0.4
     exponent: Annotated[float, Gt(0), Le(1000)] = 1.0
-    affinity: Literal["attention", "cosine", "features"] = "attention"
+    affinity: Affinity = "attention"
 
     def __call__(
         self,
@@ -55,7 +53,7 @@ class NCut:
         truth: np.ndarray | None = None,
     ) -> Segmentation:
         """Segment on the field's grid; proposals (K, H, W) come with the labels."""
-        affinity = self._affinity(field)
+        affinity = affinity_of(field, self.affinity, self.exponent, "NCut")
         labels = np.zeros(len(affinity), np.int64)
         open_parts, count = [torch.arange(len(affinity), device=affinity.device)], 0
         while open_parts:
@@ -69,21 +67,10 @@ class NCut:
                 open_parts += [part[where == side] for side in where.unique()]
         return from_labels(labels, field.grid)
 
-    def _affinity(self, field: AttentionField) -> torch.Tensor:
-        if self.affinity == "attention":
-            affinity = field.symmetric().clamp_(min=0)
-            return affinity.div_(affinity.max()).pow_(self.exponent)
-        if self.affinity == "cosine":
-            return cosine_affinity(field.rows).pow_(self.exponent)
-        if field.features is None:
-            raise ComponentError(
-                "NCut.affinity: the field has no features; use the aggregator features, or "
-                "attention or cosine here"
-            )
-        return cosine_affinity(field.features.flatten(0, 1)).pow_(self.exponent)
-
     def _cut(self, affinity: torch.Tensor, rng: np.random.Generator) -> np.ndarray | None:
         """The side of each token, or None where the best cut costs τ or more."""
+        from scipy.sparse.csgraph import connected_components
+
         matrix, scale = normalized(affinity)
         values, vectors = leading(matrix, 2, rng)
         if values[1] > _CONNECTED:

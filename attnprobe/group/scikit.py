@@ -9,10 +9,10 @@ from typing import Any, Literal, get_args
 import numpy as np
 
 from attnprobe.distances import Metric, pairwise
-from attnprobe.errors import ComponentError
+from attnprobe.errors import ComponentError, did_you_mean
 from attnprobe.fields import AttentionField, Segmentation
 from attnprobe.group.soft import from_labels
-from attnprobe.registry import did_you_mean, grouper
+from attnprobe.registry import grouper
 
 Estimator = Literal[
     "AffinityPropagation",

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import numpy as np
-import torch
-import torch.nn.functional as F
+from einops import rearrange
 
 from attnprobe.fields import Segmentation, Size
+from attnprobe.lazy import F, torch
 
 
 def from_scores(scores: torch.Tensor, grid: Size) -> Segmentation:
@@ -26,5 +26,7 @@ def from_labels(labels: np.ndarray, grid: Size) -> Segmentation:
     Masks enlarged bilinearly have smoother borders than labels taken nearest.
     """
     _, numbers = np.unique(labels, return_inverse=True)
-    masks = F.one_hot(torch.from_numpy(numbers.reshape(grid))).permute(2, 0, 1)
+    masks = rearrange(
+        F.one_hot(torch.from_numpy(numbers.reshape(grid))), "h w segment -> segment h w"
+    )
     return Segmentation(numbers.reshape(grid), proposals=masks.float().contiguous())

@@ -6,13 +6,11 @@ from dataclasses import dataclass
 from typing import Annotated, Literal
 
 import numpy as np
-import scipy.linalg
-import torch
 from annotated_types import Ge
 
 from attnprobe.fields import AttentionField, Segmentation
 from attnprobe.group.counts import Candidates, true_count
-from attnprobe.group.eigen import leading, normalized
+from attnprobe.group.eigen import by_pivots, leading, normalized
 from attnprobe.group.lloyd import Space, best_means
 from attnprobe.group.soft import from_scores
 from attnprobe.registry import grouper
@@ -69,7 +67,7 @@ class Spectral:
         count = max(1, min(count, int((values > _ZERO).sum())))
         embedding = vectors[:, :count] * scale[:, None]
         if self.assign == "qr":
-            return from_scores(_rotated(embedding), field.grid)
+            return from_scores(by_pivots(embedding), field.grid)
         # Scaled so that K-Means works with numbers around 1.
         space = Space(embedding * len(embedding) ** 0.5)
         return from_scores(space.scores(best_means(space, count, rng, _STARTS)), field.grid)
@@ -81,12 +79,3 @@ class Spectral:
         padded[: len(values)] = values.clip(min=0)
         gaps = padded[least - 1 : most] - padded[least : most + 1]
         return least + int(gaps.argmax())
-
-
-def _rotated(embedding: torch.Tensor) -> torch.Tensor:
-    """The embedding (N, K) turned so that each column stands for a cluster, by pivoted QR."""
-    points = embedding.cpu().double().numpy()
-    count = points.shape[1]
-    _, pivots = scipy.linalg.qr(points.T, mode="r", pivoting=True)
-    left, _, right = np.linalg.svd(points[pivots[:count]].T)
-    return torch.from_numpy(np.abs(points @ (left @ right))).to(embedding)

@@ -6,12 +6,12 @@ from dataclasses import dataclass
 from typing import Annotated, Literal
 
 import numpy as np
-import torch
 from annotated_types import Gt, Lt
 
-from attnprobe.errors import ComponentError
+from attnprobe.errors import ComponentError, did_you_mean
 from attnprobe.fields import Segmentation, WordMaps, refuse_nan
-from attnprobe.registry import did_you_mean, grouper
+from attnprobe.lazy import torch
+from attnprobe.registry import grouper
 
 _BINS = 256
 """Of the histogram, as Otsu has grey levels."""

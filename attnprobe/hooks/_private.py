@@ -48,6 +48,7 @@ FEATURES: dict[str, Callable[[], bool]] = {
     ),
     "a module's hooks": lambda: _has(nn.Module(), *_HOOKS, *chain(*_HOOKS.values())),
     "the compiler's stance": lambda: _has(_frame(), "_stance", "_set_stance"),
+    "the stack of torch.func": lambda: _has(torch._C._functorch, "peek_interpreter_stack"),
     "the stack of dispatch modes": lambda: _has(
         _python_dispatch, "_get_current_dispatch_mode_stack"
     ),
@@ -67,6 +68,11 @@ def require() -> None:
             f"PyTorch {torch.__version__} doesn't give {', '.join(lacking)} where attnprobe looks "
             "for it; install a version that it is tested with (torch>=2.6,<3)"
         )
+
+
+def transformed() -> bool:
+    """Whether a transform of ``torch.func`` (vmap, grad, jvp) is going on in this thread."""
+    return torch._C._functorch.peek_interpreter_stack() is not None
 
 
 def function_modes() -> list[Any]:

@@ -11,70 +11,26 @@ from __future__ import annotations
 import functools
 import inspect
 import math
-import threading
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable
+from typing import Any
 
 import torch
+from einops import rearrange
 
 from attnprobe.errors import CaptureError
 from attnprobe.hooks import _private
-
-if TYPE_CHECKING:
-    from attnprobe.hooks.tap import Tap
-
+from attnprobe.hooks.guard import Guard
+from attnprobe.hooks.kernel import Kernel, Listener, unheard
 
 # Reentrant: a block that was abandoned may end while its thread is in here.
-_lock = threading.RLock()
-_open: tuple[Tap, ...] = ()
+_lock = Guard()
+_open: tuple[Listener, ...] = ()
 
 
-@dataclass(frozen=True, eq=False)
-class Kernel:
-    """Arguments and result of one attention kernel, heads before tokens; see `AttentionCall`."""
-
-    q: torch.Tensor
-    k: torch.Tensor
-    v: torch.Tensor
-    mask: torch.Tensor | None
-    scale: float
-    is_causal: bool
-    out: torch.Tensor
-    logsumexp: torch.Tensor | None = None
-    weights: torch.Tensor | None = None
-
-
-class _Depth(threading.local):
-    value = 0
-
-
-_depth = _Depth()
-
-
-def depth() -> int:
-    """How many computations of this thread are unheard, one inside the other."""
-    return _depth.value
-
-
-@contextmanager
-def unheard() -> Iterator[None]:
-    """For what is computed inside a kernel or by an observer, which is no call of the model's.
-
-    Taps opened inside (an observer may capture another model) do hear it.
-    """
-    _depth.value += 1
-    try:
-        yield
-    finally:
-        _depth.value -= 1
-
-
-def install(tap: Tap) -> None:
+def install(tap: Listener) -> None:
     """Let a tap be told of calls that go through the registry."""
     global _open
-    with _lock:
+    with _lock.held():
         _open = (*_open, tap)
         registry = _private.backends()
         for name, kernel in [*(registry or {}).items()]:
@@ -82,13 +38,13 @@ def install(tap: Tap) -> None:
                 registry[name] = _Tapped(name, kernel)
 
 
-def remove(tap: Tap) -> None:
+def remove(tap: Listener) -> None:
     """Forget a tap; with the last one the registry is as it was.
 
     A backend that somebody has registered meanwhile stays.
     """
     global _open
-    with _lock:
+    with _lock.held():
         _open = tuple(other for other in _open if other is not tap)
         registry = _private.backends()
         for name, kernel in [*(registry or {}).items()]:
@@ -115,10 +71,10 @@ class _Tapped:
         return result
 
 
-def _run(name: Any, kernel: Callable[..., Any], taps: list[Tap], given: dict[str, Any]) -> Any:
+def _run(name: Any, kernel: Callable[..., Any], taps: list[Listener], given: dict[str, Any]) -> Any:
     if _private.ends_in_sdpa(name):
         return kernel(**given)
-    said = _said(name)
+    said = _backend_name(name)
     policies = {tap.policy for tap in taps}
     if "error" in policies:
         raise CaptureError(
@@ -137,16 +93,21 @@ def _run(name: Any, kernel: Callable[..., Any], taps: list[Tap], given: dict[str
         return kernel(**given)
 
 
-def _said(name: Any) -> str:
+_AS_TORCH = "batch tokens heads channels -> batch heads tokens channels"
+_AS_DIFFUSERS = "batch heads tokens channels -> batch tokens heads channels"
+"""How PyTorch's kernels and diffusers' dispatch order the same tensors."""
+
+
+def _backend_name(name: Any) -> str:
     return str(getattr(name, "value", name))
 
 
-def _tell(tap: Tap, layer: Any, name: Any, given: dict[str, Any], result: Any) -> Any:
+def _tell(tap: Listener, layer: Any, name: Any, given: dict[str, Any], result: Any) -> Any:
     out = result[0] if isinstance(result, tuple) else result
-    q, k, v = (given[part].transpose(1, 2) for part in ("query", "key", "value"))
+    q, k, v = (rearrange(given[part], _AS_TORCH) for part in ("query", "key", "value"))
     scale = given.get("scale")
     # diffusers' flex kernel leaves out the causal order where it is given no mask
-    ordered = _said(name) != "flex"
+    ordered = _backend_name(name) != "flex"
     kernel = Kernel(
         q,
         k,
@@ -154,12 +115,12 @@ def _tell(tap: Tap, layer: Any, name: Any, given: dict[str, Any], result: Any) -
         _dense_mask(given.get("attn_mask"), name, given["query"], given["key"]),
         1 / math.sqrt(q.shape[-1]) if scale is None else scale,
         bool(given.get("is_causal", False)) and ordered,
-        out.transpose(1, 2),
+        rearrange(out, _AS_TORCH),
     )
     edited = tap.tell(layer, kernel)
     if edited is None:
         return result
-    edited = edited.transpose(1, 2)
+    edited = rearrange(edited, _AS_DIFFUSERS)
     return (edited, *result[1:]) if isinstance(result, tuple) else edited
 
 
@@ -175,7 +136,7 @@ def _dense_mask(mask: Any, name: Any, q: torch.Tensor, k: torch.Tensor) -> torch
     if mask is None or (isinstance(mask, torch.Tensor) and mask.ndim != 2):
         return mask
     if isinstance(mask, torch.Tensor):
-        if _said(name) == "flex":  # laid over the queries there
+        if _backend_name(name) == "flex":  # laid over the queries there
             return mask[:, None, :, None]
         return mask[:, None, None, :]
     from torch.nn.attention.flex_attention import create_mask

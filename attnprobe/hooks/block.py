@@ -10,8 +10,9 @@ from collections.abc import Callable
 from typing import Any, Self
 
 from attnprobe.errors import CaptureError
+from attnprobe.hooks.guard import Guard
 
-_lock = threading.RLock()
+_lock = Guard()
 
 
 class _Exit:
@@ -56,7 +57,7 @@ class Block(ABC):
         return self._opened_by is not None
 
     def __enter__(self) -> Self:
-        with _lock:
+        with _lock.held():
             if self.is_open:
                 raise CaptureError("these hooks are open already; make others for another block")
             self._opened_by = threading.get_ident()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Literal
 
 import torch
@@ -74,6 +74,7 @@ class AttentionCall:
             by, where the layer computed them by itself (and may have changed them) else None.
         projection: the layer's own projection of the heads' outputs, put side by side, or None.
         batching: how the batch's rows come of the model's.
+        shares: how much each head counts in a mean over heads, summing to 1, if not alike.
     """
 
     layer: Layer
@@ -92,6 +93,7 @@ class AttentionCall:
     weights: torch.Tensor | None = None
     projection: Callable[[torch.Tensor], torch.Tensor] | None = None
     batching: Batching = "rows"
+    shares: tuple[float, ...] | None = None
 
     @property
     def name(self) -> str:
@@ -190,6 +192,36 @@ class AttentionCall:
         for top in range(0, queries, size):
             rows = slice(top, min(top + size, queries))
             yield rows, self.probs(rows)
+
+    def over_heads(self, probs: torch.Tensor) -> torch.Tensor:
+        """The mean over heads of probabilities (batch, heads, rows, keys), by the heads' shares."""
+        if self.shares is None:
+            return probs.mean(1)
+        return torch.einsum("bhqk,h->bqk", probs, probs.new_tensor(self.shares))
+
+    def of_heads(self, shares: dict[int, float]) -> AttentionCall:
+        """The call as if it had these heads only, counting as much as said.
+
+        The layer's own projection is that of all heads, so it is left out.
+        """
+        heads = list(shares)
+        group = self.heads // self.k.shape[1]
+        whole = sum(shares.values())
+        mask = self.mask
+        if mask is not None and mask.ndim > 2 and mask.shape[-3] > 1:  # each head has its own
+            mask = mask.expand(self.shape)[:, heads]
+        return replace(
+            self,
+            q=self.q[:, heads],
+            k=self.k[:, [head // group for head in heads]],
+            v=self.v[:, [head // group for head in heads]],
+            mask=mask,
+            out=self.out[:, heads],
+            logsumexp=None if self.logsumexp is None else self.logsumexp[:, heads],
+            weights=None if self.weights is None else self.weights[:, heads],
+            projection=None,
+            shares=tuple(share / whole for share in shares.values()),
+        )
 
     def image_queries(self, item: int | None = None) -> slice:
         """Which queries are the image's: in a batch item, or the same in all of them.

@@ -48,7 +48,7 @@ class Caller:
 
 
 @dataclass(eq=False)
-class _Said:
+class _Met:
     """Local variables of a pipeline's frames, the innermost first."""
 
     pipeline: Any
@@ -57,30 +57,30 @@ class _Said:
 
 def find_caller() -> Caller | None:
     """The pipeline that is running the denoiser on this thread, or None."""
-    said = _innermost()
-    if said is None:
+    met = _innermost()
+    if met is None:
         return None
-    timesteps, turn = _turn(said)
+    timesteps, turn = _turn(met)
     return Caller(
         timesteps=timesteps,
         turn=turn,
-        pairs=tuple(pair for names in said.frames for pair in _pairs(names)),
-        guided=_guided(said),
-        perturbed=_flag(said.pipeline, "do_perturbed_attention_guidance") is True,
-        named=next(filter(None, map(_named, said.frames)), None),
+        pairs=tuple(pair for names in met.frames for pair in _pairs(names)),
+        guided=_guided(met),
+        perturbed=_flag(met.pipeline, "do_perturbed_attention_guidance") is True,
+        named=next(filter(None, map(_named, met.frames)), None),
     )
 
 
-def _innermost() -> _Said | None:
+def _innermost() -> _Met | None:
     pipelines, blocks = _loaded(_PIPELINES), _loaded(_BLOCKS)
-    said: _Said | None = None
+    met: _Met | None = None
     for names in _methods(sys._getframe()):
         owner = names["self"]
-        if said is None and isinstance(owner, (*pipelines, *blocks)):
-            said = _Said(owner)
-        if said is not None and (owner is said.pipeline or isinstance(owner, blocks)):
-            said.frames.append(names)
-    return said
+        if met is None and isinstance(owner, (*pipelines, *blocks)):
+            met = _Met(owner)
+        if met is not None and (owner is met.pipeline or isinstance(owner, blocks)):
+            met.frames.append(names)
+    return met
 
 
 def _loaded(classes: tuple[tuple[str, str], ...]) -> tuple[type, ...]:
@@ -103,14 +103,14 @@ def _methods(frame: FrameType | None) -> Iterator[dict[str, Any]]:
         frame = frame.f_back
 
 
-def _turn(said: _Said) -> tuple[Any, int]:
+def _turn(met: _Met) -> tuple[Any, int]:
     """The timesteps that a pipeline goes through and its place there, if its variables agree."""
-    for names in said.frames:
+    for names in met.frames:
         turn, now = names.get("i"), names.get("t")
         if not isinstance(turn, int) or now is None:
             continue
         own = getattr(names.get("block_state"), "timesteps", None)
-        scheduled = getattr(getattr(said.pipeline, "scheduler", None), "timesteps", None)
+        scheduled = getattr(getattr(met.pipeline, "scheduler", None), "timesteps", None)
         for timesteps in (names.get("timesteps"), own, scheduled):
             if _is_at(timesteps, turn, now):
                 return timesteps, turn
@@ -143,12 +143,12 @@ def _named(names: dict[str, Any]) -> str | None:
     return getattr(names.get("guider_state_batch"), "__guidance_identifier__", None)
 
 
-def _guided(said: _Said) -> bool | None:
+def _guided(met: _Met) -> bool | None:
     name = "do_classifier_free_guidance"
-    for names in said.frames:
+    for names in met.frames:
         if isinstance(names.get(name), bool):
             return names[name]
-    told = _flag(said.pipeline, name)
+    told = _flag(met.pipeline, name)
     return told if isinstance(told, bool) else None
 
 

@@ -33,6 +33,7 @@ RECORDERS: dict[str, type[Recorder]] = {
         recorders.PerHead,
         recorders.Pooled,
         recorders.Rows,
+        recorders.TextMaps,
         recorders.TokenMaps,
         recorders.TopK,
     )
@@ -176,6 +177,8 @@ def part_shapes(
             return {"": (len(keep.points), k)}
         case recorders.TokenMaps():
             return {"": (image, len(keep.tokens))}
+        case recorders.TextMaps():
+            return {"": (image, 0)}
         case recorders.Entropy():
             return {"": (heads, q)}
         case recorders.TopK():

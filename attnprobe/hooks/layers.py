@@ -6,20 +6,36 @@ import fnmatch
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar
+from typing import Annotated, Literal, TypeVar
 
+from annotated_types import Ge, Gt, Le, MinLen
+from pydantic import WithJsonSchema
 from pydantic.json_schema import SkipJsonSchema
 
-from attnprobe.errors import CaptureError
-from attnprobe.registry import checked, did_you_mean
-
-if TYPE_CHECKING:
-    from torch import nn
+from attnprobe.errors import CaptureError, did_you_mean
+from attnprobe.registry import checked
 
 T = TypeVar("T")
 
 Kind = Literal["self", "cross", "joint", "temporal"]
 Block = Literal["down", "mid", "up", "single", "double"]
+
+Head = Annotated[int, Ge(0), Le(9999)]
+
+HeadWeights = Annotated[
+    dict[Head, Annotated[float, Gt(0), Le(1e6)]],
+    MinLen(1),
+    # A mapping's keys are text to JSON, so that the bounds of a whole number don't hold there.
+    WithJsonSchema(
+        {
+            "type": "object",
+            "minProperties": 1,
+            "propertyNames": {"pattern": "^(0|[1-9][0-9]{0,3})$"},
+            "additionalProperties": {"type": "number", "exclusiveMinimum": 0, "maximum": 1e6},
+        }
+    ),
+]
+"""Numbers of heads, and how much each counts in a mean over them."""
 
 
 @dataclass(frozen=True)
@@ -58,7 +74,17 @@ class Layers:
         grid: (height, width) of the queries' tokens, known once the model runs.
         index: places among the model's attention layers in the order in which they compute;
             negative ones count from the end, so −1 is the last.
+        heads: which of their heads are kept, from 0, or how much each counts in means over heads,
+            such as ``{1: 0.7, 5: 0.3}``; all alike by default.
+        top_heads: how many heads: those whose chain has the largest second eigenvalue at a layer's
+            first call, see `attnprobe.hooks.heads.second_eigenvalues`.
         where: any condition on a `Layer` besides, in Python.
+
+    Examples:
+        >>> from attnprobe.hooks import attention_layers
+        >>> wanted = ap.Layers(kind="self", names=("mid_block.*", "up_blocks.0.*"))
+        >>> [layer.index for layer in wanted.select(attention_layers(pipe.unet))]
+        [6, 8, 10]
     """
 
     kind: Kind | None = None
@@ -66,7 +92,17 @@ class Layers:
     block: Block | None = None
     grid: tuple[int, int] | None = None
     index: int | tuple[int, ...] = ()
+    heads: Head | tuple[Head, ...] | HeadWeights = ()
+    top_heads: Annotated[int, Ge(1)] | None = None
     where: Annotated[Callable[[Layer], bool] | None, SkipJsonSchema()] = None
+
+    def __post_init__(self) -> None:
+        if self.heads != () and self.top_heads is not None:
+            raise CaptureError(
+                "Layers: heads says which heads, top_heads how many; give one of them"
+            )
+        if isinstance(self.heads, tuple) and len(set(self.heads)) < len(self.heads):
+            raise CaptureError(f"Layers.heads: a head is given twice. Got {self.heads} instead.")
 
     def select(self, layers: list[Layer]) -> list[Layer]:
         """Those of the layers that are wanted, as they compute; `grid` is left for later.
@@ -89,7 +125,7 @@ class Layers:
         if not chosen:
             kinds = sorted({layer.kind for layer in layers})
             raise CaptureError(
-                f"{self.said()} selects none of the model's {count} attention layers "
+                f"{self.describe()} selects none of the model's {count} attention layers "
                 f"(their kinds: {', '.join(kinds)})"
             )
         return chosen
@@ -98,7 +134,7 @@ class Layers:
         """Whether queries on that grid (frames, height, width) are wanted."""
         return self.grid is None or (grid is not None and grid[1:] == self.grid)
 
-    def said(self) -> str:
+    def describe(self) -> str:
         """The selection with the conditions given only."""
         given = {key: value for key, value in vars(self).items() if value not in (None, ())}
         return f"Layers({', '.join(f'{key}={value!r}' for key, value in given.items())})"
@@ -124,60 +160,3 @@ def _fits(name: str, pattern: str) -> bool:
         return re.search(pattern.removeprefix("re:"), name) is not None
     except re.error as error:
         raise CaptureError(f"{pattern!r} is no regular expression: {error}") from None
-
-
-def attention_classes() -> tuple[type, ...]:
-    """The classes of diffusers' attention layers."""
-    from diffusers.models.attention import AttentionModuleMixin
-    from diffusers.models.attention_processor import Attention, MochiAttention
-
-    return Attention, MochiAttention, AttentionModuleMixin
-
-
-def attention_layers(model: nn.Module, classes: tuple[type, ...] = ()) -> list[Layer]:
-    """All attention layers of a denoiser, in the order in which they compute.
-
-    Args:
-        model: the denoiser, also inside a wrapper such as DDP's or PEFT's.
-        classes: attention classes of its own besides diffusers' ``Attention``,
-            ``MochiAttention`` and ``AttentionModuleMixin``.
-
-    Raises:
-        CaptureError: the model has none.
-    """
-    from attnprobe.hooks.families import block_of, kind_of
-    from attnprobe.hooks.order import in_order
-    from attnprobe.hooks.wrappers import plain_name, unwrapped
-
-    model = unwrapped(model)
-    known = (*attention_classes(), *classes)
-    found = {
-        plain_name(name): module
-        for name, module in model.named_modules()
-        if isinstance(module, known)
-    }
-    if not found:
-        raise CaptureError(
-            f"{type(model).__name__} has no attention layer known: none of its modules is of "
-            f"{', '.join(sorted(c.__name__ for c in known))}"
-        )
-    layers = []
-    for index, name in enumerate(in_order(model, found)):
-        module = found[name]
-        kind = kind_of(model, name, module)
-        block = block_of(model, name, module, kind)
-        layers.append(Layer(name, kind, _heads(module), block, index, _mute(module)))
-    return layers
-
-
-def _heads(module: Any) -> int:
-    for name in ("heads", "num_heads", "n_heads", "num_attention_heads"):
-        value = getattr(module, name, None)
-        if isinstance(value, int):
-            return value
-    return 0
-
-
-def _mute(module: Any) -> str:
-    processor = type(getattr(module, "processor", None)).__name__
-    return f"linear attention has no map ({processor})" if "Linear" in processor else ""

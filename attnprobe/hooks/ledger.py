@@ -88,7 +88,7 @@ class Ledger:
                 "Choose other layers, or allow it with missing='ignore'"
             )
         if not self.seen and self.passed:
-            grids = dict.fromkeys(_said(grid) for grid in self.passed.values())
+            grids = dict.fromkeys(_describe_grid(grid) for grid in self.passed.values())
             raise CaptureError(
                 f"no layer ran on the grid that was chosen; their grids were {', '.join(grids)}"
             )
@@ -104,7 +104,7 @@ class Ledger:
         return reason(layer, missing[layer.name], self.seen.get(layer.name, set()))
 
 
-def _said(grid: Grid3 | None) -> str:
+def _describe_grid(grid: Grid3 | None) -> str:
     if grid is None:
         return "unknown"
     return "×".join(map(str, grid if grid[0] > 1 else grid[1:]))
@@ -144,7 +144,10 @@ def why_unseen(
     processor = getattr(module, "processor", None)
     user = type(module).__name__ if processor is None else f"processor {type(processor).__name__}"
     if stray:
-        return f"its {user} multiplies by other probabilities than those it had computed"
+        return (
+            f"its {user} multiplies by other probabilities than those it had computed, or not by "
+            "bmm or matmul"
+        )
     untold = (
         ""
         if _private.backends() is not None

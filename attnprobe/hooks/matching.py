@@ -7,6 +7,7 @@ beside it: then counts tell nothing. But the layer's own projection of a token i
 from __future__ import annotations
 
 import torch
+from einops import rearrange
 from torch import nn
 
 from attnprobe.hooks.tokens import Tokens
@@ -33,7 +34,7 @@ def text_among(k: torch.Tensor, module: nn.Module, text: torch.Tensor | None) ->
     own = _projected(module, text)
     if own is None or k.is_meta:
         return Tokens()
-    keys = k.transpose(1, 2).flatten(2).transpose(0, 1).flatten(1).float()
+    keys = rearrange(k, "batch heads tokens channels -> tokens (batch heads channels)").float()
     if text is None or len(text) != len(k) or own.shape[1] != keys.shape[1]:
         return Tokens()
     near = _NEAR.get(k.dtype, 0.03) * (keys.norm(dim=1)[:, None] + own.norm(dim=1))
@@ -55,7 +56,7 @@ def _projected(module: nn.Module, text: torch.Tensor | None) -> torch.Tensor | N
         own = project.forward(text)
     except (RuntimeError, TypeError, ValueError):  # of another width: not what it projects
         return None
-    return own.transpose(0, 1).flatten(1).float()
+    return rearrange(own, "batch tokens channels -> tokens (batch channels)").float()
 
 
 def _runs(same: torch.Tensor, offset: int, keys: int) -> Tokens:

@@ -25,7 +25,11 @@ class SeeNormaliser(_private.DispatchMode):
         self.logsumexp: torch.Tensor | None = None
 
     def __torch_dispatch__(
-        self, func: Any, types: Any, args: tuple = (), kwargs: dict[str, Any] | None = None
+        self,
+        func: Any,
+        types: Any,
+        args: tuple[Any, ...] = (),
+        kwargs: dict[str, Any] | None = None,
     ) -> Any:
         name = str(func)
         if name == "aten.scaled_dot_product_attention.default":

@@ -8,16 +8,16 @@ done.
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Callable
 from typing import Any
 
 import torch
 
 from attnprobe.hooks import _private
+from attnprobe.hooks.guard import Guard
 
 # Reentrant: a block that was abandoned may end while its thread is in here.
-_lock = threading.RLock()
+_lock = Guard()
 _made: tuple[Override, ...] = ()
 _eager_blocks: tuple[Any, ...] = ()
 _stance: Any = None
@@ -50,7 +50,7 @@ class Override:
 def listen(owner: Any, name: str, make: Callable[[Override], Any], listener: Any) -> None:
     """Override `owner.name` by what `make` makes of the override, or join one already made."""
     global _made
-    with _lock:
+    with _lock.held():
         override = getattr(vars(owner).get(name), "attnprobe_override", None)
         if override is None:
             override = Override(owner, name, make, listener)
@@ -64,7 +64,7 @@ def listen(owner: Any, name: str, make: Callable[[Override], Any], listener: Any
 def leave(listener: Any) -> None:
     """Stop listening anywhere; methods that nobody listens to any more are as they were."""
     global _made
-    with _lock:
+    with _lock.held():
         for override in _made:
             override.listeners = tuple(one for one in override.listeners if one is not listener)
             if not override.listeners:
@@ -78,7 +78,7 @@ def force_eager(block: Any) -> None:
     The stance is one for the whole process, so the first block sets it and the last restores it.
     """
     global _eager_blocks, _stance
-    with _lock:
+    with _lock.held():
         if _stance is None:
             _stance = _private.stance()
             torch.compiler.set_stance("force_eager")
@@ -88,7 +88,7 @@ def force_eager(block: Any) -> None:
 def allow_compiled(block: Any) -> None:
     """End what `force_eager` began for a block."""
     global _eager_blocks, _stance
-    with _lock:
+    with _lock.held():
         _eager_blocks = tuple(other for other in _eager_blocks if other is not block)
         if not _eager_blocks and _stance is not None:
             _private.restore_stance(_stance)

@@ -12,11 +12,13 @@ from typing import Any
 import torch
 from torch import nn
 
+from attnprobe.errors import CaptureError
 from attnprobe.hooks import _private
 from attnprobe.hooks.branches import TOLD, Names, beside, name_rows
 from attnprobe.hooks.call import Moment
 from attnprobe.hooks.callers import Caller, find_caller
-from attnprobe.hooks.families import Layout, read_layout
+from attnprobe.hooks.layout import Layout
+from attnprobe.hooks.layout_readers import read_layout
 from attnprobe.hooks.overrides import Override, leave, listen
 from attnprobe.hooks.prints import Given, Print, fingerprint
 
@@ -79,7 +81,7 @@ class Passes:
         """Told that the next pass begins another step, whatever its timestep."""
         self._told_new = True
 
-    def arguments(self, args: tuple, kwargs: dict[str, Any]) -> dict[str, Any]:
+    def arguments(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> dict[str, Any]:
         """The arguments of a pass by the names that ``forward`` gives them."""
         try:
             given = dict(self._signature.bind(*args, **kwargs).arguments)
@@ -90,11 +92,18 @@ class Passes:
                 given |= given.pop(name, {})
         return given
 
-    def _begin(self, model: nn.Module, args: tuple, kwargs: dict[str, Any] | None = None) -> None:
+    def _begin(
+        self, model: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any] | None = None
+    ) -> None:
         # A thread that is amid calling hooks while this block ends gives another's no kwargs.
         if threading.get_ident() != self._thread:
             self.elsewhere += 1
             return
+        if _private.transformed():
+            raise CaptureError(
+                f"the model {type(model).__name__} runs inside torch.func (vmap, grad or jvp), "
+                "whose tensors can't be kept; run it outside, on a batch or with backward()"
+            )
         given = self.arguments(args, kwargs or {})
         caller = find_caller()
         timestep = next((given[name] for name in _TIMESTEPS if name in given), None)

@@ -13,8 +13,8 @@ from attnprobe.hooks.layers import Layer
 from attnprobe.hooks.ledger import NOTHING_KEPT
 from attnprobe.hooks.recorders import Recorder
 from attnprobe.hooks.records import HALF_SCALE, Kept, Parts, Record, Records
-from attnprobe.hooks.sizes import said
 from attnprobe.hooks.tokens import Tokens
+from attnprobe.units import format_bytes
 
 OverSteps = Literal["mean", "each"]
 
@@ -173,9 +173,9 @@ class Recording:
         fewer = "fewer steps or layers" if each else "fewer layers"
         mean = " or over_steps='mean'" if each and "steps" in self.keep.linear else ""
         raise CaptureError(
-            f"the budget of {said(self.budget)} is used up at step {call.step}, layer {call.name}: "
-            f"{said(self.nbytes)} are held and {said(more)} more wanted; choose {fewer}, a smaller "
-            f"recorder{mean}"
+            f"the budget of {format_bytes(self.budget)} is used up at step {call.step}, layer "
+            f"{call.name}: {format_bytes(self.nbytes)} are held and {format_bytes(more)} more "
+            f"wanted; choose {fewer}, a smaller recorder{mean}"
         )
 
     def _size(self, call: AttentionCall) -> int:

@@ -8,13 +8,13 @@ from pathlib import Path
 from typing import Any, Literal
 
 import torch
+from einops import rearrange
 
-from attnprobe.errors import CaptureError
+from attnprobe.errors import CaptureError, did_you_mean
 from attnprobe.fields import AttentionField, WordMaps
 from attnprobe.hooks.layers import Layer
-from attnprobe.hooks.recorders import Recorder, TokenMaps
+from attnprobe.hooks.recorders import Recorder, TextMaps, TokenMaps
 from attnprobe.hooks.tokens import Tokens
-from attnprobe.registry import did_you_mean
 
 Item = int | Literal["cond", "uncond"] | None
 """A batch item: a row's number, the branch of the prompt or the other; None is the prompt's."""
@@ -127,7 +127,10 @@ class Records(Mapping[str, Any]):
         steps = [
             _beside([kept.parts() for kept in passes], name) for passes in self._record(name).steps
         ]
-        return _said(steps[0] if self.over_steps == "mean" else _stacked(steps, name))
+        return _without_names(steps[0] if self.over_steps == "mean" else _stacked(steps, name))
+
+    def __contains__(self, name: object) -> bool:
+        return name in self.records
 
     def __iter__(self) -> Iterator[str]:
         return iter(self.records)
@@ -201,21 +204,26 @@ class Records(Mapping[str, Any]):
     def words(self, item: Item = None, step: int | None = None) -> list[WordMaps]:
         """The words' maps of a batch item, one a layer and in the model's order.
 
+        Of `TextMaps` a word is a token of the text, called by its number.
+
         Args:
             item: the prompt's branch by default; see `at`.
             step: number of the denoising step, where each was kept and there are several.
 
         Raises:
-            CaptureError: the recorder wasn't TokenMaps, or a layer's queries lie on no grid.
+            CaptureError: the recorder was neither, or a layer's queries lie on no grid.
         """
-        if not isinstance(self.keep, TokenMaps):
-            raise CaptureError(f"words: needs a capture with TokenMaps. This one is {self.keep!r}")
-        names = tuple(self.keep.tokens)
+        if not isinstance(self.keep, TokenMaps | TextMaps):
+            raise CaptureError(
+                f"words: needs a capture with TokenMaps or TextMaps. This one is {self.keep!r}"
+            )
         found = []
         for record in self.records.values():
             kept, row = self.find(record, item, step)
-            height, width = self._grid(record, kept)
-            maps = _row(kept, row).T.reshape(len(names), height, width)
+            height, _ = self._grid(record, kept)
+            maps = rearrange(_row(kept, row), "(h w) word -> word h w", h=height)
+            words = self.keep.tokens if isinstance(self.keep, TokenMaps) else range(len(maps))
+            names = tuple(map(str, words))
             found.append(WordMaps(maps, names, origin=record.name))
         if not found:
             raise CaptureError("words: of no layer is it known which of its keys are the text's")
@@ -228,7 +236,7 @@ class Records(Mapping[str, Any]):
         save_records(self, Path(path))
 
     def _repr_html_(self) -> str:
-        from attnprobe.view.html_tables import records_html
+        from attnprobe.notebook.tables import records_html
 
         return records_html(self)
 
@@ -373,10 +381,11 @@ def _same_size(shapes: list[dict[str, torch.Size]], name: str) -> None:
 
 
 def _row(kept: Kept, row: int) -> Any:
-    return _said({part: tensor[row] for part, tensor in kept.parts().items()})
+    return _without_names({part: tensor[row] for part, tensor in kept.parts().items()})
 
 
-def _said(parts: Parts) -> Any:
+def _without_names(parts: Parts) -> Any:
+    """The one part of a recorder that has no other; else all, by name."""
     return parts[""] if [*parts] == [""] else parts
 
 

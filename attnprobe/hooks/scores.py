@@ -11,8 +11,9 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
+from einops import rearrange
 
-from attnprobe.hooks.backends import Kernel
+from attnprobe.hooks.kernel import Kernel
 from attnprobe.hooks.overrides import Override
 
 
@@ -75,7 +76,8 @@ def from_scores(parts: list[Scored]) -> Kernel:
     heads = parts[0].heads
 
     def apart(tensors: list[Any]) -> torch.Tensor:
-        return (tensors[0] if len(tensors) == 1 else torch.cat(tensors)).unflatten(0, (-1, heads))
+        whole = tensors[0] if len(tensors) == 1 else torch.cat(tensors)
+        return rearrange(whole, "(batch heads) ... -> batch heads ...", heads=heads)
 
     mask = None
     if parts[0].mask is not None:

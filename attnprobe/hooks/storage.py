@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import stat
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -12,7 +11,7 @@ from typing import Any
 import torch
 
 from attnprobe.errors import AttnProbeError, CaptureError
-from attnprobe.files import write_whole
+from attnprobe.files import regular, write_whole
 from attnprobe.hooks.header import (
     KeptRow,
     RecordRow,
@@ -68,6 +67,13 @@ def load_capture(path: str | Path) -> Records:
 
     Raises:
         CaptureError: there is no such file, or it is no capture, or one that is damaged.
+
+    Examples:
+        >>> with ap.capture(pipe.unet, ap.Layers(block="mid")) as seen:
+        ...     picture = pipe("a red disc", num_inference_steps=1).images[0]
+        >>> seen.save("seen.safetensors")
+        >>> [layer["kind"] for layer in ap.load_capture("seen.safetensors").layers]
+        ['self', 'cross']
     """
     path = Path(path).absolute()
     header, shapes = _header(path)
@@ -85,9 +91,7 @@ def _header(path: Path) -> tuple[dict[str, str], Shapes]:
     from safetensors import SafetensorError, safe_open
 
     try:
-        if not stat.S_ISREG(path.stat().st_mode):  # reading a pipe might never end
-            raise CaptureError(f"{path} is no file, so it can't be read as a capture")
-        with safe_open(path, "pt") as file:
+        with safe_open(regular(path), "pt") as file:
             parts = {key: file.get_slice(key) for key in file.keys()}  # noqa: SIM118 - no dict
             shapes = {
                 key: tuple(part.get_shape())
@@ -96,17 +100,19 @@ def _header(path: Path) -> tuple[dict[str, str], Shapes]:
             }
             return file.metadata() or {}, shapes
     except (OSError, ValueError, SafetensorError) as error:
-        raise CaptureError(f"{path} can't be read as a capture: {error}") from None
+        said = getattr(error, "strerror", None) or error
+        raise CaptureError(f"{path} can't be read as a capture: {said}") from None
 
 
 def _load(path: Path, keys: dict[str, str]) -> Parts:
     from safetensors import SafetensorError, safe_open
 
     try:
-        with safe_open(path, "pt") as file:
+        with safe_open(regular(path), "pt") as file:
             return {name: file.get_tensor(key) for name, key in keys.items()}
     except (OSError, SafetensorError) as error:
-        raise CaptureError(f"{path} can't be read any more: {error}") from None
+        said = getattr(error, "strerror", None) or error
+        raise CaptureError(f"{path} can't be read any more: {said}") from None
 
 
 def _records(header: dict[str, str], shapes: Shapes, path: Path) -> Records:

@@ -7,8 +7,8 @@ from typing import Any
 import torch
 from torch import nn
 
+from attnprobe.hooks.attention_hooks import AttentionHooks
 from attnprobe.hooks.call import AttentionCall
-from attnprobe.hooks.hooks import AttentionHooks
 
 
 def layer_table(denoiser: nn.Module, inputs: dict[str, Any] | None) -> list[dict[str, Any]]:

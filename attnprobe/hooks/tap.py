@@ -19,21 +19,20 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field, replace
 from functools import partial
-from typing import Any, Literal, Protocol
+from typing import Any, Protocol
 
 import torch
 from torch import nn, overrides
 
 from attnprobe.errors import CaptureError
 from attnprobe.hooks import _private, backends
-from attnprobe.hooks.backends import Kernel
 from attnprobe.hooks.block import Block
+from attnprobe.hooks.kernel import Kernel, Policy, depth, unheard
 from attnprobe.hooks.layers import Layer
 from attnprobe.hooks.normaliser import SeeNormaliser
 from attnprobe.hooks.overrides import leave, listen
 from attnprobe.hooks.scores import Scored, from_scores, scoring
-
-Policy = Literal["tap", "force_native", "error"]
+from attnprobe.hooks.wrappers import module_named
 
 
 @dataclass(frozen=True, eq=False)
@@ -81,12 +80,12 @@ class Tap(Block, overrides.TorchFunctionMode):
     ) -> None:
         super().__init__()
         _private.require()
-        self._modules = {model.get_submodule(layer.name): layer for layer in layers}
+        self._modules = {module_named(model, layer.name): layer for layer in layers}
         self._around = _around(model, layers)
         self._receiver = receiver
         self.policy: Policy = policy
         self._thread = threading.get_ident()
-        self._depth = backends.depth()
+        self._depth = depth()
         self._active: list[_Running] = []
         self._sizes: list[tuple[nn.Module, tuple[int, int] | None]] = []
         self._below: list[Any] | None = None
@@ -129,7 +128,7 @@ class Tap(Block, overrides.TorchFunctionMode):
 
     def begin_pass(self) -> None:
         """Forget what an interrupted pass has left; one that an observer runs is inside another."""
-        if backends.depth() == self._depth:
+        if depth() == self._depth:
             self._active.clear()
             self._sizes.clear()
 
@@ -138,7 +137,7 @@ class Tap(Block, overrides.TorchFunctionMode):
         """The layer at work on this thread, if one is and its calls are wanted."""
         if not self._active or threading.get_ident() != self._thread:
             return None
-        if backends.depth() != self._depth or not self._active[-1].wanted:
+        if depth() != self._depth or not self._active[-1].wanted:
             return None
         return self._active[-1].layer
 
@@ -146,7 +145,7 @@ class Tap(Block, overrides.TorchFunctionMode):
         """Tell the receiver of a call; what is to take the place of its output, if anything."""
         self.calls += 1
         given = self._active[-1].given
-        with backends.unheard(), _plainly(kernel.q.device.type):
+        with unheard(), _plainly(kernel.q.device.type):
             return self._receiver.receive(layer, kernel, given)
 
     def scored(self, score: Scored) -> None:
@@ -155,7 +154,11 @@ class Tap(Block, overrides.TorchFunctionMode):
             self._active[-1].score = score
 
     def __torch_function__(
-        self, func: Any, types: Any, args: tuple = (), kwargs: dict[str, Any] | None = None
+        self,
+        func: Any,
+        types: Any,
+        args: tuple[Any, ...] = (),
+        kwargs: dict[str, Any] | None = None,
     ) -> Any:
         given = kwargs or {}
         layer = self.layer if func is _private.SDPA else None
@@ -170,18 +173,22 @@ class Tap(Block, overrides.TorchFunctionMode):
         return result if edited is None else edited
 
     def _multiplied(
-        self, running: _Running, args: tuple, result: torch.Tensor
+        self, running: _Running, args: tuple[Any, ...], result: torch.Tensor
     ) -> torch.Tensor | None:
-        """A product in the classic processors: probabilities by values makes a call whole."""
-        score, layer = running.score, self.layer
+        """A product in the classic processors: probabilities by values makes a call whole.
+
+        Probabilities may be multiplied again, by other values or changed meanwhile: another call.
+        """
+        score, layer = running.score or running.told, self.layer
         if score is None or layer is None or args[0] is not score.probs:
             return None
-        running.score = None
+        running.score = running.told = None
         running.slices.append(replace(score, value=args[1], out=result))
         rows = sum(len(part.query) for part in running.slices)
         if rows < running.batch * score.heads:  # the sliced processor has more to come
             return None
         parts, running.slices = running.slices, []
+        running.told = score if len(parts) == 1 else None
         edited = self.tell(layer, from_scores(parts))
         if edited is not None and len(parts) > 1:
             raise CaptureError(
@@ -194,7 +201,11 @@ class Tap(Block, overrides.TorchFunctionMode):
     # one no kwargs; so these have defaults.
 
     def _entered(
-        self, layer: Layer, module: nn.Module, args: tuple, kwargs: dict[str, Any] | None = None
+        self,
+        layer: Layer,
+        module: nn.Module,
+        args: tuple[Any, ...],
+        kwargs: dict[str, Any] | None = None,
     ) -> None:
         if threading.get_ident() == self._thread:
             own, text = _inputs(args, kwargs or {})
@@ -212,7 +223,7 @@ class Tap(Block, overrides.TorchFunctionMode):
             self._receiver.strayed(layer)
 
     def _around_entered(
-        self, module: nn.Module, args: tuple, kwargs: dict[str, Any] | None = None
+        self, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any] | None = None
     ) -> None:
         if threading.get_ident() == self._thread:
             self._sizes.append((module, self._size(_inputs(args, kwargs or {})[0])))
@@ -237,7 +248,9 @@ def _around(model: nn.Module, layers: list[Layer]) -> list[nn.Module]:
     return [module for module in modules if not isinstance(module, nn.ModuleList | nn.ModuleDict)]
 
 
-def _inputs(args: tuple, kwargs: dict[str, Any]) -> tuple[torch.Tensor | None, torch.Tensor | None]:
+def _inputs(
+    args: tuple[Any, ...], kwargs: dict[str, Any]
+) -> tuple[torch.Tensor | None, torch.Tensor | None]:
     """What a module was given of its own, and as another sequence; None where that is no tensor."""
     own = args[0] if args else kwargs.get("hidden_states")
     other = args[1] if len(args) > 1 else kwargs.get("encoder_hidden_states")
@@ -259,18 +272,22 @@ def _plainly(device: str) -> Iterator[None]:
 
 @dataclass(eq=False)
 class _Running:
-    """A layer at work: its batch, and what the classic processors have computed so far."""
+    """A layer at work: its batch, and what the classic processors have computed so far.
+
+    `score` is yet to be multiplied, `told` has been.
+    """
 
     layer: Layer
     batch: int
     wanted: bool
     given: Given
     score: Scored | None = None
+    told: Scored | None = None
     slices: list[Scored] = field(default_factory=list)
 
 
 def _from_sdpa(
-    out: torch.Tensor, args: tuple, kwargs: dict[str, Any], logsumexp: torch.Tensor | None
+    out: torch.Tensor, args: tuple[Any, ...], kwargs: dict[str, Any], logsumexp: torch.Tensor | None
 ) -> Kernel:
     given = dict(zip(_SDPA_PARAMETERS, args, strict=False)) | kwargs
     query, scale = given["query"], given.get("scale")

@@ -80,14 +80,31 @@ def _outermost(model: nn.Module, name: str = "") -> list[tuple[str, nn.Module]]:
 
 
 def _attention(model: nn.Module) -> list[nn.Module]:
-    from attnprobe.hooks.layers import attention_classes
-
     return [module for module in model.modules() if isinstance(module, attention_classes())]
+
+
+def attention_classes() -> tuple[type, ...]:
+    """The classes of diffusers' attention layers."""
+    from diffusers.models.attention import AttentionModuleMixin
+    from diffusers.models.attention_processor import Attention, MochiAttention
+
+    return Attention, MochiAttention, AttentionModuleMixin
 
 
 def plain_name(name: str) -> str:
     """A module's dotted name without the wrappers around its parts; it finds the module too."""
     return ".".join(part for part in name.split(".") if part not in _INNER)
+
+
+def module_named(model: nn.Module, name: str) -> nn.Module:
+    """The module of that plain name itself, past what is wrapped around it.
+
+    A wrapper shows the attributes of what it wraps, but takes new ones for itself.
+    """
+    module = model.get_submodule(name)
+    while inner := [child for key, child in module.named_children() if key in _INNER]:
+        module = inner[0]
+    return module
 
 
 def family(model: Any) -> str:

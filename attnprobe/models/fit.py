@@ -6,11 +6,11 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
 import numpy as np
-import torch
-import torch.nn.functional as F
+from einops import rearrange
 from PIL.Image import Resampling
 
 from attnprobe.fields import Size
+from attnprobe.lazy import F, torch
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -19,7 +19,7 @@ Fit = Literal["resize", "crop"]
 
 
 @dataclass(frozen=True)
-class View:
+class ImageFit:
     """The part of a picture that a model sees, and the size at which it does.
 
     Args:
@@ -44,7 +44,7 @@ class View:
         return array[top:bottom, left:right]
 
 
-def fit_view(image: Size, side: int, fit: Fit, multiple: int) -> View:
+def fit_image(image: Size, side: int, fit: Fit, multiple: int) -> ImageFit:
     """Decide what a model sees of a picture (H, W).
 
     ``resize``: all of it, at about side² pixels in its own aspect, each side rounded to a multiple
@@ -57,14 +57,14 @@ def fit_view(image: Size, side: int, fit: Fit, multiple: int) -> View:
         top, left = (height - edge) // 2, (width - edge) // 2
         size = _rounded(side, multiple)
         box = (left, top, left + edge, top + edge)
-        return View(box, (size, size), _describe_cut(image, box))
+        return ImageFit(box, (size, size), _describe_cut(image, box))
     scale = side / (height * width) ** 0.5
     shortest, longest = min(image) * scale, max(image) * scale
     if shortest < multiple:  # a strip thinner than one step keeps its area, not its aspect
         shortest, longest = multiple, side * side / multiple
     shortest, longest = _rounded(shortest, multiple), _rounded(longest, multiple)
     size_hw = (shortest, longest) if height <= width else (longest, shortest)
-    return View((0, 0, width, height), size_hw)
+    return ImageFit((0, 0, width, height), size_hw)
 
 
 def _rounded(length: float, multiple: int) -> int:
@@ -79,15 +79,16 @@ def _describe_cut(image: Size, box: tuple[int, int, int, int]) -> str | None:
     return f"fit: crop cut {' and '.join(cuts)} of {width}×{height}" if cuts else None
 
 
-def to_pixels(image: Image, view: View, fit: Fit) -> torch.Tensor:
-    """The view of a picture as a batch (1, 3, H, W), float32 in [−1, 1].
+def to_pixels(image: Image, place: ImageFit, fit: Fit) -> torch.Tensor:
+    """What a model sees of a picture, as a batch (1, 3, H, W), float32 in [−1, 1].
 
     Bilinear; for ``crop`` without antialiasing, as DiffSeg's program resizes, for ``resize`` with
     it, so that large photographs do not alias.
     """
-    seen = image.crop(view.box)
+    whole = place.box == (0, 0, *image.size)
+    seen = image if whole else image.crop(place.box)
     if fit == "resize":
-        height, width = view.size
+        height, width = place.size
         seen = seen.resize((width, height), Resampling.BILINEAR)  # Pillow's are antialiased
-    pixels = torch.from_numpy(np.array(seen, np.float32)).permute(2, 0, 1)[None]
-    return F.interpolate(pixels, size=view.size, mode="bilinear", align_corners=False) / 127.5 - 1
+    pixels = rearrange(torch.from_numpy(np.array(seen, np.float32)), "h w colour -> 1 colour h w")
+    return F.interpolate(pixels, size=place.size, mode="bilinear", align_corners=False) / 127.5 - 1

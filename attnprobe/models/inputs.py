@@ -4,29 +4,58 @@ from __future__ import annotations
 
 from typing import Any
 
+from torch import nn
+
 from attnprobe.errors import ModelError
+from attnprobe.models.families import FAMILIES, Family
 
-PICTURE = "images are probed through pipelines with a VAE and a UNet"
 
+def family_of(pipe: Any, name: str) -> Family | None:
+    """The family of a pipeline with a transformer; None for those with a UNet.
 
-def check_inputs(pipe: Any, name: str) -> None:
-    """Refuse a pipeline whose denoiser wants more than that, or something else.
-
-    Such are models for inpainting (9 channels: latent, mask, masked latent), editing by words and
-    depth (8 and 5), upscaling (7), and those that are told a picture, a class or a score besides.
+    Refused are denoisers that want more than an image's latent, a timestep and a prompt, or
+    something else. Such are models for inpainting (9 channels: latent, mask, masked latent),
+    editing by words and depth (8 and 5), upscaling (7), and those that are told a picture, a class
+    or a score besides.
 
     Raises:
         ModelError: what it is, and what it wants.
     """
-    for part in ("vae", "unet"):
-        if getattr(pipe, part, None) is None:
-            raise ModelError(f"model {name} ({type(pipe).__name__}) has no {part}; {PICTURE}")
+    family, kind = FAMILIES.get(type(pipe).__name__), type(pipe).__name__
+    if family is not None:
+        return family
+    if getattr(pipe, "unet", None) is None:
+        raise ModelError(
+            f"model {name} ({kind}) can't be probed: its family isn't known here; known are "
+            f"pipelines with a UNet, and {', '.join(sorted(FAMILIES))}"
+        )
+    if getattr(pipe, "vae", None) is None:
+        raise ModelError(f"model {name} ({kind}) has no vae, which makes an image's latent")
     why = _other_denoiser(pipe.unet) or _other_latents(pipe) or _other_conditions(pipe)
     if why:
         raise ModelError(
-            f"model {name} ({type(pipe).__name__}) can't be probed: {why}; a probe shows a "
-            "denoiser the latent of an image, a timestep and a prompt"
+            f"model {name} ({kind}) can't be probed: {why}; a probe shows a denoiser the latent of "
+            "an image, a timestep and a prompt"
         )
+    return None
+
+
+def check_at_rest(pipe: Any, name: str) -> None:
+    """Refuse parts whose dropout makes each pass another, as in training.
+
+    Raises:
+        ModelError: which part.
+    """
+    for part, module in pipe.components.items():
+        if isinstance(module, nn.Module) and any(map(_drops, module.modules())):
+            raise ModelError(
+                f"model {name}: its {part} is in training mode, in which dropout makes each pass "
+                f"another; call {part}.eval() first"
+            )
+
+
+def _drops(module: nn.Module) -> bool:
+    return isinstance(module, nn.Dropout) and module.training and module.p > 0
 
 
 def _other_denoiser(unet: Any) -> str:

@@ -49,4 +49,49 @@ PRESETS: dict[str, Preset] = {
         "Stable Diffusion XL, 1024 px",
         _ARCHITECTURES / "sdxl.json",
     ),
+    "sd3": Preset(
+        "stabilityai/stable-diffusion-3-medium-diffusers",
+        "Stable Diffusion 3 medium, 1024 px",
+        _ARCHITECTURES / "sd3.json",
+    ),
+    "sd35": Preset(
+        "stabilityai/stable-diffusion-3.5-medium",
+        "Stable Diffusion 3.5 medium, 1024 px",
+        _ARCHITECTURES / "sd35-medium.json",
+    ),
+    "flux-dev": Preset(
+        "black-forest-labs/FLUX.1-dev",
+        "Flux.1 dev, 1024 px",
+        _ARCHITECTURES / "flux-dev.json",
+    ),
+    "flux-schnell": Preset(
+        "black-forest-labs/FLUX.1-schnell",
+        "Flux.1 schnell, 1024 px",
+        _ARCHITECTURES / "flux-schnell.json",
+    ),
+    "flux2": Preset(
+        "black-forest-labs/FLUX.2-dev",
+        "Flux.2 dev, 1024 px",
+        _ARCHITECTURES / "flux2.json",
+    ),
+    "qwen-image": Preset(
+        "Qwen/Qwen-Image",
+        "Qwen-Image, 1024 px",
+        _ARCHITECTURES / "qwen-image.json",
+    ),
+    "z-image": Preset(
+        "Tongyi-MAI/Z-Image-Turbo",
+        "Z-Image Turbo, 1024 px",
+        _ARCHITECTURES / "z-image.json",
+    ),
+    "pixart-sigma": Preset(
+        "PixArt-alpha/PixArt-Sigma-XL-2-1024-MS",
+        "PixArt-Σ XL, 1024 px",
+        _ARCHITECTURES / "pixart-sigma.json",
+    ),
+    "sana": Preset(
+        "Efficient-Large-Model/Sana_1600M_1024px_diffusers",
+        "Sana 1.6B, 1024 px",
+        _ARCHITECTURES / "sana.json",
+    ),
 }

@@ -43,47 +43,116 @@ def skeleton(model: str) -> Any:
         raise ModelError(f"model {model}: its config doesn't make a {name}: {reason}") from None
 
 
-def example_inputs(denoiser: Any) -> dict[str, Any] | None:
-    """Arguments for one pass of a UNet at its own size, without numbers; None for other classes.
+def example_inputs(
+    denoiser: Any, side: int | None = None, text_tokens: int | None = None
+) -> dict[str, Any] | None:
+    """Arguments for one pass, without numbers; None for a denoiser whose arguments aren't known.
+
+    Known are UNets, PixArt, Stable Diffusion 3 and Flux.1.
+
+    Args:
+        denoiser: on any device.
+        side: of the square of latents, before they are packed; the denoiser's own by default.
+        text_tokens: of the language model's text; by default those of the pipelines.
 
     Raises:
         ModelError: its config says sizes that no tensor has.
     """
-    from diffusers import UNet2DConditionModel, UNet2DModel
+    import torch
 
-    if not isinstance(denoiser, UNet2DConditionModel | UNet2DModel):
+    make = _INPUTS.get(type(denoiser).__name__)
+    if make is None:
         return None
     try:
-        return _example_inputs(denoiser)
+        with torch.device("meta"):
+            return make(denoiser.config, side, text_tokens)
     except (RuntimeError, TypeError, ValueError) as error:
         raise ModelError(
             f"{type(denoiser).__name__}: no pass can be made by its config: {error}"
         ) from None
 
 
-def _example_inputs(denoiser: Any) -> dict[str, Any]:
-    import torch
-    from diffusers import UNet2DConditionModel
+def own_side(denoiser: Any) -> int | None:
+    """Side of the square of latents that a denoiser was trained on; None where that isn't said."""
+    if type(denoiser).__name__ == "FluxTransformer2DModel":
+        return FLUX_SIDE
+    side = denoiser.config.get("sample_size")
+    return side if isinstance(side, int) else None
 
-    config: Any = denoiser.config
-    size = config.sample_size or 64
+
+FLUX_SIDE = 128
+"""`default_sample_size` of Flux's pipelines; its denoiser's config says none."""
+
+
+def _of_unet(config: Any, side: int | None, text_tokens: int | None) -> dict[str, Any]:
+    import torch
+
+    size = side or config.sample_size or 64
     height, width = (size, size) if isinstance(size, int) else size
-    with torch.device("meta"):
-        inputs: dict[str, Any] = {
-            "sample": torch.empty(1, config.in_channels, height, width),
-            "timestep": torch.empty((), dtype=torch.int64),
+    inputs: dict[str, Any] = {
+        "sample": torch.empty(1, config.in_channels, height, width),
+        "timestep": torch.empty((), dtype=torch.int64),
+    }
+    if "cross_attention_dim" in config:
+        width = config.get("encoder_hid_dim") or config.cross_attention_dim
+        inputs["encoder_hidden_states"] = torch.empty(1, 77, width)
+    if config.get("addition_embed_type") == "text_time":
+        times = 6 * config.addition_time_embed_dim
+        pooled = config.projection_class_embeddings_input_dim - times
+        inputs["added_cond_kwargs"] = {
+            "text_embeds": torch.empty(1, pooled),
+            "time_ids": torch.empty(1, 6),
         }
-        if isinstance(denoiser, UNet2DConditionModel):
-            width = config.encoder_hid_dim or config.cross_attention_dim
-            inputs["encoder_hidden_states"] = torch.empty(1, 77, width)
-        if config.get("addition_embed_type") == "text_time":
-            times = 6 * config.addition_time_embed_dim
-            pooled = config.projection_class_embeddings_input_dim - times
-            inputs["added_cond_kwargs"] = {
-                "text_embeds": torch.empty(1, pooled),
-                "time_ids": torch.empty(1, 6),
-            }
     return inputs
+
+
+def _of_sd3(config: Any, side: int | None, text_tokens: int | None) -> dict[str, Any]:
+    import torch
+
+    side, text = side or config.sample_size, 77 + (text_tokens or 256)
+    return {
+        "hidden_states": torch.empty(1, config.in_channels, side, side),
+        "timestep": torch.empty(1),
+        "encoder_hidden_states": torch.empty(1, text, config.joint_attention_dim),
+        "pooled_projections": torch.empty(1, config.pooled_projection_dim),
+    }
+
+
+def _of_flux(config: Any, side: int | None, text_tokens: int | None) -> dict[str, Any]:
+    import torch
+
+    side, text = (side or FLUX_SIDE) // 2, text_tokens or 512
+    inputs = {
+        "hidden_states": torch.empty(1, side * side, config.in_channels),
+        "timestep": torch.empty(1),
+        "encoder_hidden_states": torch.empty(1, text, config.joint_attention_dim),
+        "pooled_projections": torch.empty(1, config.pooled_projection_dim),
+        "img_ids": torch.empty(side * side, 3),
+        "txt_ids": torch.empty(text, 3),
+    }
+    return inputs | ({"guidance": torch.empty(1)} if config.guidance_embeds else {})
+
+
+def _of_pixart(config: Any, side: int | None, text_tokens: int | None) -> dict[str, Any]:
+    import torch
+
+    side = side or config.sample_size
+    return {
+        "hidden_states": torch.empty(1, config.in_channels, side, side),
+        "timestep": torch.empty(1),
+        "encoder_hidden_states": torch.empty(1, text_tokens or 300, config.caption_channels),
+        "added_cond_kwargs": {"resolution": None, "aspect_ratio": None},
+    }
+
+
+_INPUTS = {
+    "UNet2DConditionModel": _of_unet,
+    "UNet2DModel": _of_unet,
+    "SD3Transformer2DModel": _of_sd3,
+    "FluxTransformer2DModel": _of_flux,
+    "PixArtTransformer2DModel": _of_pixart,
+}
+"""Class of the denoiser -> its arguments."""
 
 
 def _config(model: str) -> dict[str, Any]:

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-from annotated_types import MinLen
+from annotated_types import Ge, Le, MinLen
 
-from attnprobe.errors import ModelError
+from attnprobe.errors import ModelError, did_you_mean
 from attnprobe.models.hub import Source, locate
-from attnprobe.models.model import Model
 from attnprobe.models.presets import PRESETS
-from attnprobe.registry import checked, did_you_mean
+from attnprobe.registry import checked
+
+if TYPE_CHECKING:
+    from attnprobe.models.model import Model
 
 Text = Annotated[str, MinLen(1)]
 
@@ -26,11 +28,21 @@ class ModelSpec:
     Only safetensors are loaded, and never code from a model's repository.
 
     Args:
-        preset: ``tiny`` (embedded), ``sd14``, ``sd15``, ``sd21`` or ``sdxl``.
+        preset: ``tiny`` (embedded), ``sd14``, ``sd15``, ``sd21``, ``sdxl``, ``sd3``, ``sd35``,
+            ``flux-dev``, ``flux-schnell``, ``flux2``, ``qwen-image``, ``z-image``,
+            ``pixart-sigma`` or ``sana``.
         repo: a local folder or hub name such as ``org/name``, instead of a preset.
         revision: commit, tag or branch on the hub.
         dtype: type of the weights; float16 on a GPU and float32 elsewhere by default.
         device: such as ``cpu`` or ``cuda:1``; a GPU if there is one by default.
+        text_encoder_3: whether Stable Diffusion 3 has its third text encoder, T5 of 9 GB.
+        text_tokens: the most tokens of a language model's text, `max_sequence_length` of the
+            pipeline's call; its own default if left out.
+
+    Examples:
+        >>> model = ap.ModelSpec(preset="tiny").load()
+        >>> model.size  # pixels a side, as it was trained
+        128
     """
 
     preset: str | None = None
@@ -38,6 +50,8 @@ class ModelSpec:
     revision: Text | None = None
     dtype: DType | None = None
     device: Text | None = None
+    text_encoder_3: bool = True
+    text_tokens: Annotated[int, Ge(1), Le(4096)] | None = None
 
     def __post_init__(self) -> None:
         if (self.preset is None) == (self.repo is None):
@@ -55,14 +69,18 @@ class ModelSpec:
         Raises:
             ModelError: it can't be found, reached, or loaded, or it has no UNet to probe.
         """
+        from attnprobe.models.model import Model
+        from attnprobe.models.quiet import quiet_libraries
+
         device = device_of(self.device)
         dtype = self.dtype or ("float16" if device.type == "cuda" else "float32")
         repo = PRESETS[self.preset].repo if self.preset else self.repo
         assert repo is not None
         source = locate(repo, self.revision)
-        pipe = _load_pipeline(source, dtype)
+        with quiet_libraries():
+            pipe = _load_pipeline(source, dtype, self.text_encoder_3)
         try:
-            model = Model(pipe, device, self.preset or repo, source.revision)
+            model = Model(pipe, device, self.preset or repo, source.revision, self.text_tokens)
             _ = model.size, model.multiple  # a config of another form fails here, not at an image
         except ModelError:
             raise
@@ -95,7 +113,7 @@ def device_of(name: str | None) -> Any:
     return device
 
 
-def _load_pipeline(source: Source, dtype: str) -> Any:
+def _load_pipeline(source: Source, dtype: str, text_encoder_3: bool) -> Any:
     import torch
     from diffusers import DiffusionPipeline
 
@@ -106,11 +124,22 @@ def _load_pipeline(source: Source, dtype: str) -> Any:
             raise ModelError(f"model {source.repo} brings code of its own, which is never run")
         # The checker weighs a gigabyte and only blanks pictures; a probe draws none.
         unneeded = {"safety_checker": None} if "safety_checker" in config else {}
+        # Saved without a part, such as Stable Diffusion 3 without T5; diffusers wants that said.
+        absent: dict[str, None] = {
+            name: None for name, value in config.items() if value in ([None, None], (None, None))
+        }
+        if not text_encoder_3:
+            if "text_encoder_3" not in config:
+                raise ModelError(
+                    f"model {source.repo} has no text_encoder_3 that could be left out; "
+                    "leave out model.text_encoder_3"
+                )
+            absent |= {"text_encoder_3": None, "tokenizer_3": None}
         return DiffusionPipeline.from_pretrained(
             source.repo,
             dtype=getattr(torch, dtype),
             use_safetensors=True,
-            **unneeded,
+            **(absent | unneeded),
             **where,
         )
     except ModelError:

@@ -2,7 +2,7 @@
 
 from attnprobe.recipe.load import load_recipe
 from attnprobe.recipe.overrides import Override
-from attnprobe.recipe.recipe import Evaluate, Recipe
 from attnprobe.recipe.sweep import Point, load_points
+from attnprobe.recipe.values import Evaluate, Recipe
 
 __all__ = ["Evaluate", "Override", "Point", "Recipe", "load_points", "load_recipe"]

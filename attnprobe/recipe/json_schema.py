@@ -21,8 +21,8 @@ from attnprobe.probe import Probe
 from attnprobe.recipe.docstring import Docstring
 from attnprobe.recipe.keys import dataclass_in, is_required, recipe_fields, type_hints
 from attnprobe.recipe.load import REQUIRED
-from attnprobe.recipe.recipe import Evaluate, Name, Recipe, Seed, plain
 from attnprobe.recipe.sweep import SWEPT
+from attnprobe.recipe.values import Evaluate, Name, Recipe, Seed, plain
 
 Schema = dict[str, Any]
 
@@ -36,6 +36,9 @@ STAGES = {
     "refine": "refiners",
 }
 """Sections that name a component with `use`, and its kind."""
+
+FORMAT = 1
+"""Of recipes: goes up by one where older versions would misread a new one."""
 
 LISTS = {"images": 1, "refine": 0}
 """Sections that may be a list of components, and the fewest it has."""
@@ -53,7 +56,7 @@ def recipe_schema() -> Schema:
     definitions["seed"] = {**leaf(Seed), "default": 0, "description": texts["seed"]}
     return {
         "$schema": "https://json-schema.org/draft/2020-12/schema",
-        "title": "attnprobe recipe",
+        "title": f"attnprobe recipe, format {FORMAT}",
         "description": "Which model, which images, and what each stage does.",
         "type": "object",
         "properties": {

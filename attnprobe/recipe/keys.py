@@ -54,13 +54,13 @@ def dataclass_in(hint: Any) -> tuple[type | None, bool]:
     return None, False
 
 
-def strictly(adapter: TypeAdapter, data: Any) -> Any:
+def strictly(adapter: TypeAdapter[Any], data: Any) -> Any:
     """The data as the type, without conversions such as from text to a number."""
     # By way of JSON, where a list is a tuple's and a text a path's only form.
     return adapter.validate_json(json.dumps(data), strict=True)
 
 
 @functools.lru_cache(maxsize=256)
-def adapter_of(hint: Any) -> TypeAdapter:
+def adapter_of(hint: Any) -> TypeAdapter[Any]:
     """What checks values against an annotation."""
     return TypeAdapter(hint)

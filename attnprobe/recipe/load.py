@@ -4,22 +4,23 @@ from __future__ import annotations
 
 import os
 import re
+import warnings
 from collections.abc import Callable, Iterable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from attnprobe.data.prompts import Prompts
-from attnprobe.errors import ComponentError, RecipeError
+from attnprobe.errors import ComponentError, RecipeError, SettingWarning, did_you_mean
 from attnprobe.models import ModelSpec
 from attnprobe.probe import MAPS, NO_PROMPT, Probe
 from attnprobe.recipe.overrides import Override
 from attnprobe.recipe.reader import read_file
-from attnprobe.recipe.recipe import Evaluate, Name, Recipe, Seed
 from attnprobe.recipe.schema import component, components, convert, make, shown, unknown_keys
 from attnprobe.recipe.shipped import shipped
 from attnprobe.recipe.tree import Faults, Value, merged
-from attnprobe.registry import did_you_mean, entries
+from attnprobe.recipe.values import Evaluate, Name, Recipe, Seed
+from attnprobe.registry import entries
 from attnprobe.stages import misfit
 
 REQUIRED = {
@@ -44,6 +45,10 @@ def load_recipe(path: str | Path, overrides: Iterable[str | Override] = ()) -> R
     Raises:
         RecipeError: it can't be read, says what isn't allowed (a line for each fault), or has a
             `sweep`, which `load_points` reads.
+
+    Examples:
+        >>> ap.load_recipe("diffseg", ["group.anchors=8"]).group.anchors
+        8
     """
     faults = Faults()
     value, default_name = read_recipe(path, overrides, faults)
@@ -154,8 +159,25 @@ def check(value: Value, default_name: str, faults: Faults) -> Recipe:
             path = path[:1]  # a single refiner, without a list around it
         faults.add(value.at(path).place, ".".join(map(str, path)), sentence)
         faults.settle()
+    _warn_of_words_that_nothing_reads(given)
     given.setdefault("name", default_name)
     return Recipe(sources=given.pop("images"), **given)
+
+
+def _warn_of_words_that_nothing_reads(given: dict[str, Any]) -> None:
+    probe, needs = given.get("probe", Probe()), getattr(given["aggregate"], "needs", MAPS)
+    if probe.words and "words" not in needs:
+        reading = [
+            entry.name
+            for entry in entries("aggregators")
+            if "words" in getattr(entry.component, "needs", MAPS)
+        ]
+        warnings.warn(
+            f"probe.words: the aggregator reads no words, so that {', '.join(probe.words)} change "
+            f"nothing; aggregators that read them: {', '.join(reading)}",
+            SettingWarning,
+            stacklevel=2,
+        )
 
 
 def _wordless(given: dict[str, Any]) -> bool:

@@ -220,10 +220,13 @@ def _is_text(text: str) -> bool:
 
 
 class _Representer(SafeRepresenter):
-    """Text with other than printable characters is escaped: as it is, not all of it reads back."""
+    """Text with other than printable characters is escaped: as it is, not all of it reads back.
+
+    A question mark in front is quoted, for in brackets it begins a mapping's key.
+    """
 
     def represent_str(self, data: str) -> ScalarNode:
-        style = None if data.isprintable() else '"'
+        style = None if data.isprintable() and not data.startswith("?") else '"'
         return self.represent_scalar(_TAG + "str", data, style=style)
 
 

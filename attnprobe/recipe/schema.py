@@ -12,9 +12,10 @@ import re
 from typing import Any
 
 from pydantic import ValidationError
+from pydantic_core import ErrorDetails
 
 from attnprobe import registry
-from attnprobe.errors import AttnProbeError
+from attnprobe.errors import AttnProbeError, did_you_mean
 from attnprobe.recipe.docstring import Docstring
 from attnprobe.recipe.examples import component_example, list_example, mapping_example
 from attnprobe.recipe.keys import (
@@ -117,7 +118,7 @@ def unknown_keys(value: Value, path: str, allowed: list[str], faults: Faults) ->
     for key, item in value.data.items():
         if key not in allowed:
             at = f"{path}.{key}" if path else key
-            sentence = f"unknown key{registry.did_you_mean(key, allowed)}"
+            sentence = f"unknown key{did_you_mean(key, allowed)}"
             faults.add(item.key_place, at, sentence)
 
 
@@ -146,7 +147,7 @@ def _explain(
     """Note pydantic's findings; those on one value, such as a union's branches, in one sentence."""
     found: dict[tuple[str | int, ...], list[str]] = {}
     for item in error.errors(include_url=False):
-        found.setdefault(_path_in(value, item["loc"]), []).append(item["msg"])
+        found.setdefault(_path_in(value, item["loc"]), []).append(_message(item))
     if any(found):  # a finding within the value says more than one about the whole of it
         found.pop((), None)
     for parts, messages in found.items():
@@ -160,6 +161,14 @@ def _explain(
             if words == ["a list"] and not parts and example:
                 sentence += f", such as {in_a_line(example)}"
         faults.add(place.place, at, f"{sentence}; got {_shown_as_text(place)}")
+
+
+def _message(item: ErrorDetails) -> str:
+    """pydantic's sentence, or ours where its own speaks of Python's types."""
+    if item["type"] != "too_short":
+        return item["msg"]
+    what = "mapping" if item["ctx"]["field_type"] == "Dictionary" else "list"
+    return f"Input should be a {what} of at least {item['ctx']['min_length']}"
 
 
 def _in_words(message: str) -> str:

@@ -5,11 +5,10 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from attnprobe.errors import RecipeError
+from attnprobe.errors import RecipeError, did_you_mean
 from attnprobe.files import write_whole
 from attnprobe.recipe.reader import read_file
 from attnprobe.recipe.tree import Faults
-from attnprobe.registry import did_you_mean
 
 MODELINE = "# yaml-language-server:"
 """How a comment begins that tells an editor the schema; the schema lies beside ours."""

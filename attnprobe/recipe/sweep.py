@@ -10,14 +10,13 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from attnprobe.errors import RecipeError
-from attnprobe.recipe.labels import labels_of
+from attnprobe.errors import RecipeError, did_you_mean
 from attnprobe.recipe.load import check, read_recipe
 from attnprobe.recipe.overrides import Override
-from attnprobe.recipe.recipe import Recipe
+from attnprobe.recipe.point_labels import labels_of
 from attnprobe.recipe.schema import shown, unknown_keys
 from attnprobe.recipe.tree import Faults, Value, put
-from attnprobe.registry import did_you_mean
+from attnprobe.recipe.values import Recipe
 
 SWEPT = ("model", "probe", "aggregate", "group", "refine", "evaluate", "seed")
 """Sections that may be swept; the images and the name are those of the whole sweep."""

@@ -6,10 +6,11 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated
 
 import numpy as np
-import torch
 from annotated_types import Ge, Gt, Le, Lt
+from einops import rearrange
 
 from attnprobe.fields import AnyField, Segmentation
+from attnprobe.lazy import torch
 from attnprobe.refine.segments import compacted, masks, needed, picture_at, reduced_size
 from attnprobe.registry import refiner
 
@@ -73,7 +74,7 @@ class DenseCrf:
         likely = unary.softmax(0)
         for _ in range(self.iterations):
             likely = (unary + likely @ pairwise).softmax(0)
-        proposals = likely.unflatten(1, size)
+        proposals = rearrange(likely, "label (h w) -> label h w", h=size[0])
         return Segmentation(proposals.argmax(0).cpu().numpy(), proposals, segments.names)
 
     def _pairwise(self, picture: torch.Tensor) -> torch.Tensor:

@@ -6,11 +6,11 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated
 
 import numpy as np
-import torch
-import torch.nn.functional as F
 from annotated_types import Ge, Gt, Le
+from einops import rearrange
 
 from attnprobe.fields import AnyField, Segmentation
+from attnprobe.lazy import F, torch
 from attnprobe.refine.segments import compacted, masks, needed, picture_at
 from attnprobe.registry import refiner
 from attnprobe.resample import upsampled_bands
@@ -72,7 +72,7 @@ class Guided:
         for rows, fits in upsampled_bands(factors.flatten(0, 1), (height, width)):
             band = image.crop((0, rows.start, width, rows.stop))
             colours = picture_at(band, (band.height, width)).to(maps)
-            slopes = fits.unflatten(0, (count, 4))
+            slopes = rearrange(fits, "(map fit) h w -> map fit h w", fit=4)
             filtered = (slopes[:, :3] * colours).sum(1) + slopes[:, 3]
             labels[rows] = filtered.argmax(0).cpu().numpy()
         return Segmentation(labels, names=segments.names)
@@ -83,10 +83,11 @@ def _linear_fits(
 ) -> torch.Tensor:
     """Mean slopes a and offsets b of every map at every pixel, (K, 4, H, W)."""
     mean = _box(picture, radius)
-    products = (picture[:, None] * picture[None]).flatten(0, 1)
-    variance = _box(products, radius).unflatten(0, (3, 3)) - mean[:, None] * mean[None]
+    products = rearrange(picture[:, None] * picture[None], "c d h w -> (c d) h w")
+    products = rearrange(_box(products, radius), "(c d) h w -> c d h w", c=3)
+    variance = products - mean[:, None] * mean[None]
     ridge = epsilon * torch.eye(3, device=maps.device)
-    inverse = torch.linalg.inv(variance.permute(2, 3, 0, 1) + ridge)
+    inverse = torch.linalg.inv(rearrange(variance, "c d h w -> h w c d") + ridge)
     fits = maps.new_empty(len(maps), 4, *maps.shape[1:])
     for one, out in zip(maps, fits, strict=True):
         level = _box(one[None], radius)

@@ -6,10 +6,10 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
-import torch
 
 from attnprobe.fields import AttentionField, Segmentation
 from attnprobe.group.lloyd import kmeans_means
+from attnprobe.lazy import torch
 from attnprobe.registry import refiner
 
 if TYPE_CHECKING:

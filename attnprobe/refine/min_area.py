@@ -6,11 +6,11 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Annotated
 
 import numpy as np
-import torch
 from annotated_types import Gt, Lt
 
 from attnprobe.distances import symmetric_kl
 from attnprobe.fields import AttentionField, Segmentation
+from attnprobe.lazy import torch
 from attnprobe.refine.segments import bands, cell_counts, compacted
 from attnprobe.registry import refiner
 

@@ -8,11 +8,10 @@ from itertools import product
 from typing import TYPE_CHECKING, Annotated
 
 import numpy as np
-import torch
-import torch.nn.functional as F
 from annotated_types import Ge, Le, MinLen
 
 from attnprobe.fields import AnyField, Segmentation
+from attnprobe.lazy import F, torch
 from attnprobe.refine.segments import compacted, masks, needed, picture_at, reduced_size
 from attnprobe.registry import refiner
 

@@ -6,11 +6,11 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 import numpy as np
-import torch
-import torch.nn.functional as F
+from einops import rearrange
 
 from attnprobe.errors import ComponentError
 from attnprobe.fields import Segmentation, Size
+from attnprobe.lazy import F, torch
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -75,7 +75,8 @@ def masks(segmentation: Segmentation, size: Size) -> torch.Tensor:
     """
     own = segmentation.size
     grid = min(own[0], size[0]), min(own[1], size[1])
-    counts = torch.from_numpy(cell_counts(segmentation.labels, grid)).float().unflatten(1, grid)
+    counts = torch.from_numpy(cell_counts(segmentation.labels, grid)).float()
+    counts = rearrange(counts, "label (h w) -> label h w", h=grid[0])
     shares = F.interpolate(counts[None], size=size, mode="bilinear")[0]
     return shares / shares.sum(0)
 
@@ -85,7 +86,9 @@ def picture_at(image: Image, size: Size) -> torch.Tensor:
     from PIL.Image import Resampling
 
     small = image.convert("RGB").resize((size[1], size[0]), Resampling.BOX)
-    return torch.from_numpy(np.array(small, np.float32)).permute(2, 0, 1) / 255
+    return (
+        rearrange(torch.from_numpy(np.array(small, np.float32)), "h w colour -> colour h w") / 255
+    )
 
 
 def reduced_size(image: Image, side: int) -> Size:

@@ -6,11 +6,10 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
-import torch
-import torch.nn.functional as F
 
 from attnprobe.errors import ComponentError
 from attnprobe.fields import AttentionField, Segmentation
+from attnprobe.lazy import F, torch
 from attnprobe.refine.segments import cell_counts, compacted
 from attnprobe.registry import refiner
 

@@ -7,7 +7,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from attnprobe.errors import AttnProbeError, RecipeError
-from attnprobe.evaluate import Scoring, common_classes
+from attnprobe.evaluate import Scorer, common_classes
 from attnprobe.run.environment import environment
 from attnprobe.run.folder import ENVIRONMENT, RECIPE, RunFolder
 from attnprobe.run.listing import Listed
@@ -31,7 +31,7 @@ class Run:
         pipeline: the stages, as `recipe.build()` makes them.
         folder: where everything goes, held locked by the caller.
         earlier: the run to go on with; without one, what the folder holds is replaced.
-        shown: whether maps are kept and a report is written, to look at the run by itself.
+        maps: whether pooled maps are kept, to look at the run by itself.
         max_failures: failures after which it stops; by default ten of one kind from the start on.
 
     Attributes:
@@ -50,12 +50,12 @@ class Run:
         pipeline: Pipeline,
         folder: RunFolder,
         earlier: Earlier | None = None,
-        shown: bool = True,
+        maps: bool = True,
         max_failures: int | None = None,
     ) -> None:
         self.pipeline = pipeline
         self.folder = folder
-        self.shown = shown
+        self._maps = maps
         self._samples = {sample.name: sample for sample in samples}
         self._patience = Patience(max_failures, getattr(pipeline.model, "device", None))
         scoring = scoring_of(recipe)
@@ -108,26 +108,18 @@ class Run:
                 self.results.write()
             raise
         self.results.write()
-        if self.shown:
-            self._report()
 
     def _repr_html_(self) -> str:
-        from attnprobe.view.html_tables import results_html
+        from attnprobe.notebook.tables import results_html
 
         return results_html(self.results)
 
     def _carry(self, sample: Sample) -> Outcome:
         scoring = self.results.scoring
-        return carry_image(self.pipeline, sample, self.folder, scoring, with_maps=self.shown)
-
-    def _report(self) -> None:
-        from attnprobe.view.report import write_report  # it imports what this module is part of
-
-        if self.results.done:
-            write_report(self.folder.path)
+        return carry_image(self.pipeline, sample, self.folder, scoring, with_maps=self._maps)
 
 
-def scoring_of(recipe: Recipe) -> Scoring:
+def scoring_of(recipe: Recipe) -> Scorer:
     """How a recipe's images are scored.
 
     Raises:
@@ -152,7 +144,7 @@ def scoring_of(recipe: Recipe) -> Scoring:
             "resize. Got crop instead."
         )
     try:
-        return Scoring(protocol, common_classes(recipe.sources))
+        return Scorer(protocol, common_classes(recipe.sources))
     except AttnProbeError as error:
         raise RecipeError(f"evaluate: {error}") from None
 

@@ -12,8 +12,10 @@ from typing import TYPE_CHECKING, Any
 from attnprobe.data.base import Drawing
 from attnprobe.errors import AttnProbeError
 from attnprobe.files import printable, read_text
+from attnprobe.probe import MAPS, words_of
 
 if TYPE_CHECKING:
+    from attnprobe.hooks import Layers, Recorder
     from attnprobe.models import ModelSpec
     from attnprobe.recipe import Recipe
     from attnprobe.recipe.sweep import Point
@@ -95,32 +97,59 @@ def _model(spec: ModelSpec) -> Check:
 
 def _maps(recipe: Recipe) -> Check:
     """The layers that would be watched, and bytes of the maps of one image."""
-    from attnprobe.hooks.layers import attention_layers
-    from attnprobe.hooks.plan import plan, said
-    from attnprobe.models.skeleton import example_inputs, skeleton
+    from attnprobe.hooks import attention_layers
+    from attnprobe.hooks.planning import plan
+    from attnprobe.models.skeleton import example_inputs, own_side, skeleton
+    from attnprobe.units import format_bytes
 
     spec, probe = recipe.model, recipe.probe
     try:
         denoiser = skeleton(spec.preset or spec.repo or "")
-        chosen = probe.layers.select(attention_layers(denoiser))
-        inputs = example_inputs(denoiser)
-        if inputs is None:
-            return Check("maps", f"{len(chosen)} layers; their size isn't known for this model")
-        scale = _pixels_a_latent(spec)
-        side = (probe.size or denoiser.config.sample_size * scale) // scale
-        sample = inputs["sample"]
-        inputs["sample"] = sample.new_empty(*sample.shape[:2], side, side)
-        total = plan(denoiser, inputs, probe.layers).total
+        layers, watched = attention_layers(denoiser), _watched(recipe)
+        chosen = probe.layers_for(getattr(recipe.aggregate, "needs", MAPS)).values()
+        count = sum(len(each.select(layers)) for each in chosen)
+        unknown = Check("maps", f"{count} layers; their size isn't known for this model")
+        scale, own, total = _pixels_a_latent(spec), own_side(denoiser), 0
+        if not watched or example_inputs(denoiser) is None or (own is None and not probe.size):
+            return unknown
+        sides = [side // scale for side in probe.sides((own or 0) * scale)]
+        for side in sides:
+            inputs = example_inputs(denoiser, side, spec.text_tokens) or {}
+            plans = [plan(denoiser, inputs, *each) for each in watched]
+            total += sum(each.total for each in plans) * probe.tiles**4
+            if sum(len(each.rows) for each in plans) < count:
+                return unknown
     except AttnProbeError as error:
         return Check("maps", str(error), False)
-    return Check("maps", f"{len(chosen)} layers, {said(total)} an image at {side * scale} px")
+    pixels = " and ".join(str(side * scale) for side in sides)
+    passes = f" in {probe.passes} passes" if probe.passes > 1 else ""
+    found = f"{count} layers, {format_bytes(total)} an image at {pixels} px{passes}"
+    return Check("maps", found)
+
+
+def _watched(recipe: Recipe) -> list[tuple[Layers, Recorder]]:
+    """Which layers are watched, and what is kept of them; none where how many words isn't known."""
+    from attnprobe.hooks import HeadMean, TextMaps, TokenMaps
+
+    probe, found = recipe.probe, list[tuple[Any, Any]]()
+    needs = set(getattr(recipe.aggregate, "needs", MAPS))
+    if needs & {"maps", "features"}:
+        found.append((probe.layers, HeadMean()))
+    if "words" in needs:
+        words = probe.words or words_of(probe.prompt)
+        if not words:
+            return []
+        found.append((probe.word_layers, TokenMaps({word: (0,) for word in words})))
+    if "tokens" in needs:
+        found.append((probe.word_layers, TextMaps()))
+    return found
 
 
 def _time_and_disk(points: Sequence[Point], models: Iterable[ModelSpec]) -> list[Check]:
     """What the first image takes, times the number of images."""
     from attnprobe.cache import FieldCache
-    from attnprobe.hooks.sizes import said
     from attnprobe.run.estimate import estimate
+    from attnprobe.units import format_bytes
 
     if not all(map(_is_here, models)):
         return [Check("time", "not known before the model is downloaded")]
@@ -137,10 +166,11 @@ def _time_and_disk(points: Sequence[Point], models: Iterable[ModelSpec]) -> list
     free = shutil.disk_usage(".").free
     pictures = images * one.pictures
     cached = min(images * one.fields, FieldCache().limit)
-    disk = f"{said(pictures)} of labels and overlays, {said(cached)} in the cache of fields"
+    disk = f"{format_bytes(pictures)} of labels and overlays"
+    disk += f", {format_bytes(cached)} in the cache of fields"
     return [
         Check("time", time),
-        Check("disk", f"{disk}; {said(free)} are free", pictures < free),
+        Check("disk", f"{disk}; {format_bytes(free)} are free", pictures < free),
     ]
 
 

@@ -59,7 +59,9 @@ def estimate(points: Sequence[Point]) -> Estimate:
     sample = last.samples()[0]
     image, truth = sample.read(), sample.truth()
     pipeline = last.build()
-    pipeline.look(image)  # untimed: with the first pass libraries are loaded and memory is taken
+    pipeline.attention(
+        image
+    )  # untimed: with the first pass libraries are loaded and memory is taken
     seen: dict[str, Any] = {}
     looks, cuts, pictures, fields = [], [], [], []
     end = time.perf_counter() + BUDGET
@@ -67,13 +69,13 @@ def estimate(points: Sequence[Point]) -> Estimate:
         pipeline, last = pipeline_for(point.recipe, last, pipeline), point.recipe
         start = time.perf_counter()
         if _field_of(last) not in seen:
-            seen[_field_of(last)] = pipeline.look(image)
+            seen[_field_of(last)] = pipeline.attention(image)
             looks.append(time.perf_counter() - start)
-            fields.append(_bytes(seen[_field_of(last)][1]))
-        picture, field = seen[_field_of(last)]
+            fields.append(_bytes(seen[_field_of(last)].field))
+        attention = seen[_field_of(last)]
         start = time.perf_counter()
-        segmentation = pipeline.cut(field, picture, truth)
-        pictures.append(_written(segmentation, picture.crop(pipeline.view(picture).box)))
+        segmentation = pipeline.cut(attention, truth)
+        pictures.append(_written(segmentation, attention.seen))
         cuts.append(time.perf_counter() - start)
         if time.perf_counter() > end:
             break

@@ -70,10 +70,8 @@ def _model(recipe: Recipe) -> Iterator[str]:
         yield f"model: {error}"
         return
     needs = getattr(recipe.aggregate, "needs", MAPS)
-    if {"maps", "features"} & set(needs):
-        yield from _fault("probe.layers", probe.layers.select, layers)
-    if "words" in needs:
-        yield from _fault("probe.word_layers", probe.word_layers.select, layers)
+    for key, chosen in probe.layers_for(needs).items():
+        yield from _fault(f"probe.{key}", chosen.select, layers)
 
 
 @functools.lru_cache(maxsize=4)  # the points of a sweep mostly have one model

@@ -16,6 +16,9 @@ Number = StrictInt | StrictFloat
 Counts = list[Count] | None
 _ANY = ConfigDict(extra="allow")
 
+FORMAT = 1
+"""Of a run's folder: goes up by one where older versions would misread its files."""
+
 
 class File(TypedDict, total=False):
     """A file's state."""
@@ -100,6 +103,7 @@ class Environment(TypedDict, total=False):
     """environment.json."""
 
     __pydantic_config__ = _ANY  # type: ignore[misc]
+    format: Annotated[StrictInt, Ge(1), Le(FORMAT)]
     packages: dict[str, StrictStr | None]
     model: Model
     earlier: list[dict[str, Any]]

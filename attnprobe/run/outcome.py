@@ -15,12 +15,12 @@ import numpy as np
 
 from attnprobe.data.base import Drawing, Truth
 from attnprobe.errors import AttnProbeError
-from attnprobe.evaluate import Regions, Scores, Scoring
+from attnprobe.evaluate import Regions, Scorer, Scores
 from attnprobe.evaluate.people import NAMES, People
 from attnprobe.fields import AttentionField
 from attnprobe.files import write_whole
+from attnprobe.run.kept_maps import save_maps
 from attnprobe.run.listing import FileState, refuse_if_changed, states
-from attnprobe.run.maps import save_maps
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -128,7 +128,7 @@ class Outcome:
 
 
 def carry_image(
-    pipeline: Pipeline, sample: Sample, folder: RunFolder, scoring: Scoring, with_maps: bool = True
+    pipeline: Pipeline, sample: Sample, folder: RunFolder, scoring: Scorer, with_maps: bool = True
 ) -> Outcome:
     """Segment one image, write its labels and overlay, its pooled maps if asked for, and score it.
 
@@ -188,21 +188,20 @@ class _Kept:
             yield folder.drawn(image), partial(_save, self.drawn)
 
 
-def _segmented(pipeline: Pipeline, sample: Sample, scoring: Scoring) -> tuple[Outcome, _Kept]:
+def _segmented(pipeline: Pipeline, sample: Sample, scoring: Scorer) -> tuple[Outcome, _Kept]:
     """What came of an image, and what is to be written of it."""
     files = states(sample.files)
     image = sample.read()
     truth = sample.truth()
     refuse_if_changed(sample.files, files)
-    picture, field = pipeline.look(image)
-    view = pipeline.view(picture)
-    segmentation = pipeline.cut(field, picture, truth)
-    seen = picture.crop(view.box)
-    drawn = picture if isinstance(image, Drawing) else None
-    kept = _Kept(segmentation, seen, segmentation.overlay(seen), field, drawn)
+    attention = pipeline.attention(image)
+    segmentation = pipeline.cut(attention, truth)
+    seen, fitted = attention.seen, attention.fitted
+    drawn = attention.picture if isinstance(image, Drawing) else None
+    kept = _Kept(segmentation, seen, segmentation.overlay(seen), attention.field, drawn)
     scores, regions, people = None, None, None
     if truth is not None:
-        scores, regions, people = _score(segmentation, truth, view.box, scoring)
+        scores, regions, people = _score(segmentation, truth, fitted.box, scoring)
     found = Outcome(
         sample.name,
         sample.where,
@@ -210,7 +209,7 @@ def _segmented(pipeline: Pipeline, sample: Sample, scoring: Scoring) -> tuple[Ou
         segments=segmentation.count,
         scores=scores,
         regions=regions,
-        cut=view.cut,
+        cut=fitted.cut,
         files=files,
         people=people,
     )
@@ -239,7 +238,7 @@ def _is_of_the_disk(error: Exception) -> bool:
 
 
 def _score(
-    segmentation: Segmentation, truth: Truth, box: tuple[int, int, int, int], scoring: Scoring
+    segmentation: Segmentation, truth: Truth, box: tuple[int, int, int, int], scoring: Scorer
 ) -> tuple[Scores, Regions, People | None]:
     """Compare with the truth of the same view, at the size of the protocol."""
     if size := scoring.protocol.size:  # by the proposals, whose argmax at any size loses nothing

@@ -7,10 +7,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from attnprobe.errors import AttnProbeError
+from attnprobe.errors import AttnProbeError, did_you_mean
 from attnprobe.evaluate.leaderboard import Entry
 from attnprobe.evaluate.published import Figure, published
-from attnprobe.registry import did_you_mean
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -103,7 +102,7 @@ def points_of(
     (source,) = points[0].recipe.sources
     lacks = source.inventory().lacks
     if lacks:
-        raise AttnProbeError("\n".join(lack.said() for lack in lacks))
+        raise AttnProbeError("\n".join(lack.describe() for lack in lacks))
     return points
 
 
@@ -144,7 +143,7 @@ class Repetition:
             apart.append(f"{measured.scored:,} of the dataset's {full:,} images are scored")
         figure = chosen.figure
         if figure is not None and measured.conditions != published().protocols[figure.protocol]:
-            apart.append(f"it was scored under another protocol: {measured.conditions.said()}")
+            apart.append(f"it was scored under another protocol: {measured.conditions.describe()}")
         return cls(measured, figure, tuple(apart))
 
     @property

@@ -8,10 +8,10 @@ import numpy as np
 
 from attnprobe.errors import RunError
 from attnprobe.files import read_bytes
+from attnprobe.pictures.labels import load_labels
 from attnprobe.run.folder import RunFolder
 from attnprobe.run.results import Results
 from attnprobe.run.resume import environment_notes
-from attnprobe.view.labels import load_labels
 
 
 @dataclass(frozen=True)
@@ -35,7 +35,7 @@ class Repetition:
         """Whether both have the same images with the same labels."""
         return not (self.different or self.only_one)
 
-    def said(self) -> str:
+    def describe(self) -> str:
         """The finding in a sentence, and what may be the reason in others."""
         if self.equal:
             return f"labels are the same: {len(self.same)} images, byte for byte"

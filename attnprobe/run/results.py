@@ -10,7 +10,7 @@ import pyarrow as pa
 from pyarrow import parquet
 
 from attnprobe.errors import AttnProbeError, RunError
-from attnprobe.evaluate import Protocol, Scores, Scoring
+from attnprobe.evaluate import Protocol, Scorer, Scores
 from attnprobe.evaluate.people import NAMES, People
 from attnprobe.evaluate.settings import MEASURES, dataset_score
 from attnprobe.files import printable, write_whole
@@ -80,11 +80,11 @@ class Results:
         folder: RunFolder,
         recipe: str,
         images: Iterable[Listed | str],
-        scoring: Scoring | None = None,
+        scoring: Scorer | None = None,
     ) -> None:
         self.folder = folder
         self.recipe = recipe
-        self.scoring = scoring or Scoring()
+        self.scoring = scoring or Scorer()
         known = (Listed(each) if isinstance(each, str) else each for each in images)
         self.listed = {each.image: each for each in known}
         self._outcomes: dict[str, Outcome | None] = dict.fromkeys(self.listed)
@@ -109,6 +109,8 @@ class Results:
         try:
             found = [Outcome.read(row, seconds=times.get(row["image"], 0.0)) for row in rows]
             _refuse_other_classes(results.scoring, found)
+        except KeyError as error:
+            raise RunError(f"{folder.path}: one of its rows lacks {error}") from None
         except (ValueError, OverflowError, TypeError) as error:
             raise RunError(f"{folder.path}: its counts don't go together: {error}") from None
         results.take(found)
@@ -199,7 +201,7 @@ class Results:
         self._journal.remove()
 
     def _repr_html_(self) -> str:
-        from attnprobe.view.html_tables import results_html
+        from attnprobe.notebook.tables import results_html
 
         return results_html(self)
 
@@ -224,7 +226,7 @@ class Results:
             "done": len(done),
             "failed": len(self.failed),
             "scored": sum(outcome.scores is not None for outcome in done),
-            "protocol": self.scoring.protocol.said(),
+            "protocol": self.scoring.protocol.to_dict(),
             "classes": self.scoring.names and list(self.scoring.names),
             "mean": {name: mean([row[name] for row in rows]) for name in MEANS},
             "pooled": {
@@ -247,7 +249,7 @@ class Results:
         return {"people": {name: number(dataset_score(name, found)) for name in MEASURES}}
 
     def pooled(self) -> Scores | None:
-        """The scores of all images with truth as of one; see `Scoring.pooled`."""
+        """The scores of all images with truth as of one; see `Scorer.pooled`."""
         return self.scoring.pooled([o.scores for o in self.done if o.scores is not None])
 
 
@@ -257,7 +259,7 @@ def mean(values: list[Any]) -> float | None:
     return sum(numbers) / len(numbers) if numbers else None
 
 
-def _scoring(folder: RunFolder) -> Scoring:
+def _scoring(folder: RunFolder) -> Scorer:
     """How a run's images were scored, by its summary.
 
     Raises:
@@ -267,12 +269,12 @@ def _scoring(folder: RunFolder) -> Scoring:
     classes = summary.get("classes")
     try:
         protocol = Protocol(**summary.get("protocol", {"name": "whole"}))
-        return Scoring(protocol, None if classes is None else tuple(classes))
+        return Scorer(protocol, None if classes is None else tuple(classes))
     except (AttnProbeError, TypeError) as error:
         raise RunError(f"{folder.path / SUMMARY}: is of another form: {error}") from None
 
 
-def _refuse_other_classes(scoring: Scoring, outcomes: Iterable[Outcome]) -> None:
+def _refuse_other_classes(scoring: Scorer, outcomes: Iterable[Outcome]) -> None:
     """Raises ValueError if an image was scored over another number of classes."""
     if scoring.names is None:
         return

@@ -134,11 +134,11 @@ def _refuse_another_recipe(folder: RunFolder, recipe: Recipe) -> None:
     if different:
         lines = [f"{folder.path}: holds a run of another recipe, and only the same can go on:"]
         for path, one, other in different:
-            lines += [f"  - {path}: {_said(one)}", f"  + {path}: {_said(other)}"]
+            lines += [f"  - {path}: {_as_json(one)}", f"  + {path}: {_as_json(other)}"]
         raise RunError("\n".join(lines))
 
 
-def _said(value: Any) -> str:
+def _as_json(value: Any) -> str:
     return json.dumps(value, ensure_ascii=False)
 
 

@@ -66,13 +66,13 @@ class Sweep:
     def _row(self, point: Point) -> dict[str, Any]:
         summary = self.folder.point(point.label).summary()
         counts = {name: summary.get(name, 0) for name in ("done", "failed")}
-        return {**_said(point), **counts, **summary.get("mean", {})}
+        return {**_label_and_values(point), **counts, **summary.get("mean", {})}
 
     def _refuse_other_points(self) -> None:
         path = self.folder.path / SWEEP
         rows = _rows(path)
         found = {row["label"]: row for row in rows}
-        wanted = {point.label: _said(point) for point in self.points}
+        wanted = {point.label: _label_and_values(point) for point in self.points}
         lines = [f"  - {label}" for label in found if label not in wanted]
         lines += [f"  + {label}" for label in wanted if label not in found]
         lines += [
@@ -96,7 +96,7 @@ def pipeline_for(recipe: Recipe, last: Recipe, pipeline: Pipeline) -> Pipeline:
 
     if recipe.model != last.model:
         return replace(recipe.build(), cache=pipeline.cache)
-    recipe.probe.layers.select(attention_layers(pipeline.model.denoiser))
+    recipe.probe.check_layers(attention_layers(pipeline.model.denoiser), recipe.aggregate)
     return replace(
         pipeline,
         probe=recipe.probe,
@@ -133,7 +133,7 @@ def _rows(path: Path) -> list[Any]:
     return checked(POINTS_FORM, read_table(path), path)
 
 
-def _said(point: Point) -> dict[str, str]:
+def _label_and_values(point: Point) -> dict[str, str]:
     """A point's label and values as sweep.parquet has them."""
     values = {key: json.dumps(value, ensure_ascii=False) for key, value in point.values.items()}
     return {"label": point.label, **values}

@@ -11,7 +11,7 @@ from pathlib import Path
 from string import Template
 
 from attnprobe import registry
-from attnprobe.errors import AttnProbeError, ComponentError
+from attnprobe.errors import AttnProbeError, ComponentError, did_you_mean
 
 _HERE = Path(__file__).parent
 
@@ -42,7 +42,7 @@ def write_package(kind: str, name: str, to: Path | None = None) -> list[Path]:
     """
     kinds = [plural.removesuffix("s") for plural in registry.KINDS]
     if kind not in kinds:
-        raise ComponentError(f"unknown kind {kind!r}{registry.did_you_mean(kind, kinds)}")
+        raise ComponentError(f"unknown kind {kind!r}{did_you_mean(kind, kinds)}")
     folder = Path(name) if to is None else to
     _check_name(name)
     if os.path.lexists(folder):

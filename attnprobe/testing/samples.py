@@ -79,7 +79,7 @@ def _layers(sizes: list[Size], needs: Collection[str], device: str) -> list[AnyF
             features = _features(grid, number).to(device) if "features" in needs else None
             rows = _blobs(grid, number).to(device)
             layers.append(AttentionField(rows, grid, f"layer.{number}.self", features))
-    if "words" in needs:
+    if {"words", "tokens"} & set(needs):
         layers += [_spoken(grid, device, number) for number, grid in enumerate(sizes)]
     return layers
 

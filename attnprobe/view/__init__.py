@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from attnprobe.view.overlay import overlay
+from attnprobe.extras import extra
+from attnprobe.pictures.overlay import overlay
 
 if TYPE_CHECKING:
     from attnprobe.view.plots import (
@@ -41,6 +42,6 @@ def __getattr__(name: str) -> Any:
     """A plot, imported when it is first used: an overlay needs no Matplotlib."""
     if name not in __all__:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    from attnprobe.view import plots
-
+    with extra("plots", f"attnprobe.view.{name}"):
+        from attnprobe.view import plots
     return getattr(plots, name)

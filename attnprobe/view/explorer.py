@@ -35,8 +35,9 @@ from PIL import Image
 
 from attnprobe.errors import AttnProbeError
 from attnprobe.fields import Segmentation, refuse_nan
-from attnprobe.view.maps import Maps, pooled_grid
-from attnprobe.view.palette import ranked_by_area, segment_colours
+from attnprobe.pictures.palette import ranked_by_area, segment_colours
+from attnprobe.resample import pooled_grid
+from attnprobe.view.layer_maps import Maps
 
 if TYPE_CHECKING:
     from attnprobe.fields import WordMaps

@@ -15,13 +15,13 @@ from markupsafe import Markup
 
 from attnprobe.errors import AttnProbeError
 from attnprobe.files import read_text, write_whole
-from attnprobe.run.display import fixed
 from attnprobe.run.folder import RECIPE, REPORT
 from attnprobe.run.outcome import Outcome
 from attnprobe.view import report_plot
 from attnprobe.view.explorer import explorer_assets, explorer_html
 from attnprobe.view.report_plot import count_histogram, score_histogram
-from attnprobe.view.report_run import LEVELS, SLIDER, ShownRun, miou, said
+from attnprobe.view.report_run import LEVELS, SLIDER, ShownRun, miou, numbers_of
+from attnprobe.view.terminal.runs import fixed
 
 EXPLORED = 24
 """Images with an explorer; of more, a third each: the worst, the best, and evenly between."""
@@ -65,7 +65,7 @@ class Shown:
     explorer: Markup
 
 
-def write_report(run: Path, path: Path | None = None) -> Path:
+def write_report(run: str | Path, path: str | Path | None = None) -> Path:
     """Write a run's report, by default as report.html in its folder; where it lies.
 
     Equal runs get equal reports.
@@ -74,8 +74,8 @@ def write_report(run: Path, path: Path | None = None) -> Path:
         RunError: there is no run, or it can't be read.
         AttnProbeError: the file can't be written.
     """
-    path = run / REPORT if path is None else path
-    page = report_html(ShownRun.load(run))
+    path = Path(run) / REPORT if path is None else Path(path)
+    page = report_html(ShownRun.load(Path(run)))
     with write_whole(path) as temporary:
         temporary.write_text(page, encoding="utf-8")
     return path
@@ -205,7 +205,7 @@ def _shown(
         id=f"image-{number}",
         name=name,
         values=cells(run, outcome),
-        said=said(outcome),
+        said=numbers_of(outcome),
         overlay=_address(run, name, _OVERLAY_SIDE if name in chosen else _THUMBNAIL_SIDE),
         thumbnail=_address(run, name, _THUMBNAIL_SIDE) if name in extremes else "",
         explorer=_explorer(run, name) if name in chosen else Markup(),

@@ -10,24 +10,24 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 
-from attnprobe.data.images import read_image
 from attnprobe.errors import RecipeError, RunError
 from attnprobe.fields import Segmentation
 from attnprobe.group.diffseg import DiffSeg
+from attnprobe.pictures.labels import load_labels
+from attnprobe.pictures.reading import read_image
 from attnprobe.recipe import Recipe, load_recipe
 from attnprobe.recipe.reader import read_file
 from attnprobe.recipe.tree import Faults
 from attnprobe.run.folder import RECIPE, RunFolder
-from attnprobe.run.maps import SIDE, KeptMaps, load_maps
+from attnprobe.run.kept_maps import SIDE, KeptMaps, load_maps
 from attnprobe.run.outcome import Outcome
 from attnprobe.run.results import Results
 from attnprobe.run.sweep import runs_of
+from attnprobe.segmenting import group_and_refine
 from attnprobe.view.explorer import explorer_payload
-from attnprobe.view.labels import load_labels
-from attnprobe.view.maps import Maps
+from attnprobe.view.layer_maps import Maps
 
 LEVELS = (0.6, 0.8, 1.0, 1.2, 1.4)
 """Thresholds of the slider where nobody answers it, as parts of the recipe's first."""
@@ -165,11 +165,9 @@ class ShownRun:
             raise RunError(f"{self.folder.path}: {self.lost}")
         if not isinstance(recipe.group, DiffSeg):
             raise RunError(f"{self.folder.path}: its grouper has no thresholds; only diffseg has")
-        rng = np.random.default_rng(recipe.seed)
+        stages = recipe.group.with_threshold(threshold), recipe.refine
         try:
-            segmentation = recipe.group.with_threshold(threshold)(kept.field, rng=rng)
-            for refine in recipe.refine:
-                segmentation = refine(segmentation, kept.field, rng=rng, image=kept.picture)
+            segmentation = group_and_refine(kept.field, kept.picture, *stages, recipe.seed)
         except Exception as error:  # a plug-in's refiner may fail as it likes on pooled maps
             why = f"{type(error).__name__}: {' '.join(str(error).split())}"
             raise RunError(f"{self.folder.path}: can't be regrouped: {why}") from error
@@ -178,7 +176,11 @@ class ShownRun:
 
     def _inside(self, path: Path) -> Path:
         """The path, if it leads to somewhere in the run's folder."""
-        if not path.resolve().is_relative_to(self.folder.path.resolve()):
+        try:
+            place = path.resolve()
+        except (OSError, RuntimeError):  # which of them a link to itself makes changes with Python
+            raise RunError(f"{path}: can't be read: a link that leads in a circle") from None
+        if not place.is_relative_to(self.folder.path.resolve()):
             raise RunError(f"{path}: leads out of the run's folder")
         return path
 
@@ -194,7 +196,7 @@ def _rank(outcome: Outcome) -> float:
     return math.inf if score is None else score
 
 
-def said(outcome: Outcome) -> str:
+def numbers_of(outcome: Outcome) -> str:
     """An image's numbers in a line."""
     score = miou(outcome)
     count = f"{outcome.segments} segment{'s' * (outcome.segments != 1)}"

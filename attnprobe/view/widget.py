@@ -8,25 +8,21 @@ from pathlib import Path
 from typing import Any
 
 from attnprobe.data.base import Drawing
-from attnprobe.errors import AttnProbeError, RunError
+from attnprobe.errors import AttnProbeError, ImageError, RunError, did_you_mean
+from attnprobe.extras import extra
 from attnprobe.fields import AttentionField, Segmentation, WordMaps
 from attnprobe.group.diffseg import DiffSeg
 from attnprobe.hooks import Capture, Records
 from attnprobe.hooks.records import Item
 from attnprobe.pipeline import ImageLike, Pipeline, as_image
-from attnprobe.registry import did_you_mean
+from attnprobe.resample import pooled_grid
 from attnprobe.run.folder import RECIPE, RunFolder
 from attnprobe.view.explorer import SCRIPT, STYLE, explorer_payload, labels_payload
-from attnprobe.view.maps import Maps, maps_of, pooled_grid
+from attnprobe.view.layer_maps import Maps, maps_of
 
-try:
+with extra("notebook", "the explorer in notebooks"):
     import anywidget
     import traitlets
-except ImportError:
-    raise AttnProbeError(
-        "the explorer in notebooks needs anywidget; install it with: pip install "
-        "'attnprobe[notebook]'"
-    ) from None
 
 Regroup = Callable[[float], Segmentation]
 """The segments of a threshold."""
@@ -64,24 +60,56 @@ class Explorer(anywidget.AnyWidget):
         self.send({"id": asked["id"], **found})
 
 
-def explore_field(
-    field: AttentionField,
-    image: ImageLike,
+def explore(
+    shown: AttentionField | Capture | Records | str | Path,
+    image: ImageLike | None = None,
     group: DiffSeg | None = None,
     words: WordMaps | None = None,
+    item: Item = None,
 ) -> Explorer:
-    """Explore a field over its picture, with DiffSeg's segments, regrouped live.
+    """Explore attention over its picture: of a field, of a capture's layers, or of a run.
 
     Args:
-        field: whose maps are shown.
-        image: the picture that the field is of, all of it: path, PIL image or array.
-        group: DiffSeg with the thresholds to begin with; its defaults are the published ones.
-        words: maps of words to choose from.
+        shown: a field or a capture of whole maps; or a run's folder, whose model is loaded and
+            shown the image again.
+        image: the picture that the attention is of, all of it: path, PIL image or array. Of a run
+            the image's name; the first by default.
+        group: of a field, DiffSeg with the thresholds to begin with; its defaults are the
+            published ones. Of a run the slider is there if DiffSeg grouped.
+        words: of a field or a capture, maps of words to choose from.
+        item: of a capture, the prompt's branch by default, ``"uncond"``, or a row's number; see
+            `Records.at`.
 
     Raises:
-        AttnProbeError: anywidget is missing.
-        ImageError: the picture can't be read.
+        RunError: there is no run, or no such image in it.
+        CaptureError: the capture has no whole maps of an image.
+        ImageError: the picture can't be read, or none is given.
+        AttnProbeError: the run's recipe can't be built, or anywidget is missing.
+
+    Examples:
+        >>> field = ap.load_recipe("diffseg", ["probe.size=64"]).build().field("photo.jpg")
+        >>> widget = ap.explore(field, "photo.jpg")  # in a notebook, shown as a cell's last value
+        >>> widget.live
+        True
     """
+    if isinstance(shown, str | Path):
+        if not (image is None or isinstance(image, str)):
+            raise RunError(f"{shown}: image must be a name in the run. Got {image!r} instead.")
+        return _explore_run(shown, image)
+    if image is None:
+        raise ImageError("explore: image must be the picture that the attention is of")
+    if isinstance(shown, AttentionField):
+        return _explore_field(shown, image, group, words)
+    return _explore_capture(shown, image, item, words)
+
+
+def _explore_field(
+    field: AttentionField,
+    image: ImageLike,
+    group: DiffSeg | None,
+    words: WordMaps | None,
+) -> Explorer:
+    """A field and the segments of DiffSeg, regrouped live."""
     picture = as_image(image)
     size = (picture.height, picture.width)
     diffseg = group or DiffSeg()
@@ -103,44 +131,20 @@ def explore_field(
     )
 
 
-def explore_capture(
+def _explore_capture(
     capture: Capture | Records,
     image: ImageLike,
-    item: Item = None,
-    words: WordMaps | None = None,
+    item: Item,
+    words: WordMaps | None,
 ) -> Explorer:
-    """Explore the layers of a capture: heads and steps apart where it kept them so.
-
-    Maps are pooled as far as the browser's share of memory wants.
-
-    Args:
-        capture: of whole maps: `HeadMean`, `PerHead` or `Pooled`.
-        image: the picture that the attention is of, all of it: path, PIL image or array.
-        item: the prompt's branch by default, ``"uncond"``, or a row's number; see `Records.at`.
-        words: maps of words to choose from.
-
-    Raises:
-        CaptureError: the capture has no whole maps of an image.
-        AttnProbeError: anywidget is missing.
-    """
+    """The layers of a capture, pooled as far as the browser's share of memory wants."""
     records = capture if isinstance(capture, Records) else capture.records
     layers = maps_of(records, item)
     return Explorer(explorer_payload(as_image(image), layers, words=words, side=_side(layers)))
 
 
-def explore(run: str | Path, image: str | None = None) -> Explorer:
-    """Explore an image of a run: aggregated attention, each layer, segments, regrouped live.
-
-    The model is loaded and shown the image again. The slider is there if DiffSeg grouped.
-
-    Args:
-        run: the run's folder.
-        image: its name in the run; the first by default.
-
-    Raises:
-        RunError: there is no run, or no such image in it.
-        AttnProbeError: the recipe can't be built, or anywidget is missing.
-    """
+def _explore_run(run: str | Path, image: str | None) -> Explorer:
+    """An image of a run: aggregated attention, each layer, segments, regrouped live."""
     from attnprobe.cache import FieldCache
     from attnprobe.recipe import load_recipe
 
@@ -153,11 +157,12 @@ def explore(run: str | Path, image: str | None = None) -> Explorer:
     if name not in samples:
         raise RunError(f"{run}: no image {name!r}{did_you_mean(name, [*samples])}")
     pipeline = replace(recipe.build(), cache=FieldCache())
-    return _explore(pipeline, samples[name].read(), name)
+    return _explore_image(pipeline, samples[name].read(), name)
 
 
-def _explore(pipeline: Pipeline, image: Any, title: str) -> Explorer:
-    picture, field = pipeline.look(image)
+def _explore_image(pipeline: Pipeline, image: Any, title: str) -> Explorer:
+    attention = pipeline.attention(image)
+    picture, field = attention.picture, attention.field
     fields = [replace(field, origin="aggregated")]
     if not isinstance(image, Drawing):  # what it was drawn by is over
         fields += pipeline.probe(pipeline.model, picture, pipeline.seed)
@@ -167,12 +172,12 @@ def _explore(pipeline: Pipeline, image: Any, title: str) -> Explorer:
     def regroup(threshold: float) -> Segmentation:
         assert diffseg is not None
         group = diffseg.with_threshold(threshold)
-        return replace(pipeline, group=group).cut(field, picture)
+        return replace(pipeline, group=group).cut(attention)
 
     payload = explorer_payload(
-        picture.crop(pipeline.view(picture).box),
+        attention.seen,
         layers,
-        pipeline.cut(field, picture),
+        pipeline.cut(attention),
         words=field if isinstance(field, WordMaps) else None,
         side=_side(layers),
         title=title,

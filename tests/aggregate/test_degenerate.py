@@ -23,7 +23,7 @@ def layers(name, field, words):
     needs = getattr(find("aggregators", name), "needs", {"maps"})
     field = replace(field, features=words.maps.permute(1, 2, 0))
     places = [replace(field, origin=f"layer.{i}") for i in range(2)] if "maps" in needs else []
-    return places + ([words, words] if "words" in needs else [])
+    return places + ([words, words] if {"words", "tokens"} & set(needs) else [])
 
 
 def blocks(owner):

@@ -10,7 +10,7 @@ from sklearn.metrics.pairwise import cosine_similarity
 
 from attnprobe import AttentionField, AttnProbeError
 from attnprobe.aggregate import Cross, Features, Multiscale, SelfCross
-from attnprobe.aggregate.features import cosine_affinity
+from attnprobe.distances import cosine_affinity
 from attnprobe.fields import WordMaps
 
 WORDS = ("star", "disc", "ground")
@@ -91,3 +91,62 @@ def test_equal_features_are_all_alike():
 def test_features_need_to_have_been_captured():
     with pytest.raises(AttnProbeError, match="no outputs were captured of layer 'layer 0'"):
         Features()([field((2, 2))])
+
+
+def by_their_program(attention, cross, entropy, times):
+    """iSeg's loop written down: attention (N, N) of queries by keys, cross (N, K) float64."""
+    cross = cross - cross.min(0)
+    cross = cross / cross.sum(0)
+    links = attention / attention.max(0)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        links = links + np.where(links == 0, 0, entropy * np.log10(np.e * links))
+    links = links.clip(0)
+    links = links / links.sum(1, keepdims=True)
+    for _ in range(times):
+        cross = links @ cross
+        cross = cross - cross.min(0)
+        cross = cross / cross.sum(0)
+    return cross
+
+
+@given(st.integers(0, 99), st.sampled_from([0.002, 0.015, 0.2]), st.integers(1, 10))
+def test_iseg_is_its_program_s_loop(seed, entropy, times):
+    attention, layers = field((6, 8), seed), [words((3, 4), seed), words((6, 8), seed + 1)]
+    again = words((3, 4), seed + 2)
+    found = SelfCross(power=times, entropy=entropy, renormalise=True)([attention, *layers, again])
+    cross = Cross()([*layers, again]).maps.flatten(1).T.double().numpy()
+    expected = by_their_program(attention.rows.double().numpy(), cross, entropy, times)
+    np.testing.assert_allclose(found.maps.flatten(1).T.numpy(), expected, rtol=2e-3, atol=1e-6)
+
+
+def test_sides_weigh_as_they_are_told_each_map_by_its_own_sum():
+    coarse, other, fine, unused = words((4, 4)), words((4, 4), 1), words((8, 8), 2), words((2, 2))
+    attention = field((8, 8), 3)
+    layers = [attention, coarse, fine, unused, other]
+    found = SelfCross(power=0, word_weights={4: 0.7, 8: 0.3})(layers)
+    mean = (coarse.maps + other.maps) / 2
+    mean, fine = (m / m.sum((1, 2), keepdim=True) for m in (mean, fine.maps))
+    larger = F.interpolate(mean[None], size=(8, 8), mode="bilinear")[0]
+    torch.testing.assert_close(found.maps, 0.7 * larger + 0.3 * fine)
+    with pytest.raises(AttnProbeError, match="no layer of words has 16² tokens; there are 2×2, 4×"):
+        SelfCross(word_weights={16: 1.0})(layers)
+
+
+def test_a_place_that_loses_all_its_links_stays_where_it_is():
+    """The first key takes all that two of three look at; the third looks at it too, but faintly."""
+    rows = torch.tensor([[0.98, 0.01, 0.01], [0.01, 0.98, 0.01], [0.4, 0.4, 0.2]])
+    given = WordMaps(torch.tensor([[[1.0, 2.0, 4.0]], [[3.0, 3.0, 3.0]]]), ("a", "b"))
+    found = SelfCross(entropy=5.0, renormalise=True)([AttentionField(rows, (1, 3)), given])
+    assert torch.isfinite(found.maps).all()
+    assert torch.equal(found["b"], torch.zeros(1, 3))
+
+
+def test_shares_are_divided_by_place_and_then_levelled_by_word():
+    layers = [words((4, 6), 0), words((4, 6), 1)]
+    mean = (layers[0].maps + layers[1].maps).double().numpy() / 2
+    shares = mean / mean.sum(0)
+    low, high = shares.min((1, 2), keepdims=True), shares.max((1, 2), keepdims=True)
+    found = Cross(shares=True)(layers)
+    np.testing.assert_allclose(found.maps.numpy(), (shares - low) / (high - low), atol=1e-5)
+    nothing = WordMaps(torch.zeros(3, 2, 2), WORDS)
+    assert torch.equal(Cross(shares=True)([nothing]).maps, nothing.maps)

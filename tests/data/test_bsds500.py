@@ -101,4 +101,4 @@ def test_what_is_missing_is_named_with_where_it_is_had(tmp_path):
     (tmp_path / "groundTruth/val/2018.mat").unlink()
     (lack,) = Bsds500(str(tmp_path)).inventory().lacks
     assert lack.names == ("2018",)
-    assert "pictures without labels" in lack.said()
+    assert "pictures without labels" in lack.describe()

@@ -66,7 +66,7 @@ def test_a_style_that_is_missing(root):
     assert [(style, count) for style, count, _ in inventory.counts] == [
         (style, 6) for style in STYLES if style not in ("real", "sketch")
     ]
-    assert [lack.said().partition(":")[0] for lack in inventory.lacks] == [
+    assert [lack.describe().partition(":")[0] for lack in inventory.lacks] == [
         f"{root}/real",
         f"{root}/sketch",
     ]

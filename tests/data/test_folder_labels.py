@@ -10,8 +10,8 @@ from PIL import Image
 
 from attnprobe.data.folder import Folder
 from attnprobe.errors import ComponentError, ImageError
+from attnprobe.pictures.labels import save_labels
 from attnprobe.testing import check_source
-from attnprobe.view.labels import save_labels
 
 PICTURES = ["a.jpg", "b.png", "deep/c.webp"]
 

@@ -11,11 +11,11 @@ from PIL import Image
 
 from attnprobe.data.folder import Folder
 from attnprobe.data.hf import HuggingFace
-from attnprobe.data.labels import read_truth
 from attnprobe.data.table import plain_labels
+from attnprobe.data.truths import read_truth
 from attnprobe.errors import ImageError
 from attnprobe.evaluate.predictions import read_prediction
-from attnprobe.view.labels import load_labels
+from attnprobe.pictures.labels import load_labels
 
 any_labels = plain_labels(None)
 

@@ -35,7 +35,8 @@ def pipeline():
 
 @pytest.mark.parametrize("guidance", [1.0, 3.0])
 def test_the_field_is_the_mean_over_the_steps_of_the_prompts_branch(pipeline, guidance):
-    picture, field = pipeline.look(Drawing(DISC, 2, guidance, 7))
+    attention = pipeline.attention(Drawing(DISC, 2, guidance, 7))
+    picture, field = attention.picture, attention.field
     hooks = ap.AttentionHooks(pipeline.model.denoiser)
     maps = {}
     hooks.add(

@@ -6,7 +6,7 @@ from attnprobe.data.base import Classes, Sample, no_truth
 from attnprobe.data.sheet import save_sheet, sheet
 from attnprobe.data.table import load_table
 from attnprobe.errors import AttnProbeError, ImageError
-from attnprobe.view.palette import palette
+from attnprobe.pictures.palette import palette
 
 WHITE = Image.new("RGB", (400, 300), "white")
 

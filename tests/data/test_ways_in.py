@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from attnprobe.data.hf import HuggingFace
-from attnprobe.data.images import read_image
+from attnprobe.pictures.reading import read_image
 from attnprobe.pipeline import as_image
 
 

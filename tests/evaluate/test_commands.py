@@ -7,7 +7,7 @@ import pytest
 
 from attnprobe.data.scenes import Scenes
 from attnprobe.evaluate import PROTOCOLS
-from attnprobe.view.labels import save_labels
+from attnprobe.pictures.labels import save_labels
 from tests.data.miniatures import ALL
 from tests.run.conftest import attnprobe
 

@@ -11,9 +11,9 @@ from scipy.optimize import linear_sum_assignment
 
 from attnprobe.errors import AttnProbeError
 from attnprobe.evaluate import (
-    ForegroundScore,
-    HungarianScore,
-    MajorityScore,
+    ForegroundMetric,
+    HungarianMetric,
+    MajorityMetric,
     image_scores,
     region_scores,
 )
@@ -21,7 +21,7 @@ from tests.golden.fields import load
 
 
 def scored(classes, *images):
-    score = HungarianScore(classes)
+    score = HungarianMetric(classes)
     for prediction, truth in images:
         score.update(prediction, truth)
     return score.compute()
@@ -135,7 +135,7 @@ def test_a_large_number_takes_no_memory(number):
 
 
 def test_scores_so_far_are_not_changed_by_later_images():
-    score = HungarianScore(2)
+    score = HungarianMetric(2)
     score.update(np.array([[0, 1]]), np.array([[0, 1]]))
     scores = score.compute()
     score.update(np.array([[0, 0]]), np.array([[0, 1]]))
@@ -146,10 +146,10 @@ def test_scores_so_far_are_not_changed_by_later_images():
 @pytest.mark.parametrize(
     ("one", "other"),
     [
-        (HungarianScore(3), HungarianScore(4)),
-        (HungarianScore(3), HungarianScore(3, "per-dataset")),
-        (HungarianScore(3), MajorityScore(3)),
-        (ForegroundScore(3, 0), ForegroundScore(3, 1)),
+        (HungarianMetric(3), HungarianMetric(4)),
+        (HungarianMetric(3), HungarianMetric(3, "per-dataset")),
+        (HungarianMetric(3), MajorityMetric(3)),
+        (ForegroundMetric(3, 0), ForegroundMetric(3, 1)),
     ],
 )
 def test_scores_of_different_settings_do_not_merge(one, other):
@@ -161,7 +161,7 @@ def test_scores_of_different_settings_do_not_merge(one, other):
 @given(st.lists(images(3, 6), min_size=1, max_size=4), st.sampled_from([1, 7000, 2**40]))
 def test_a_matching_for_all_images_is_that_of_the_images_laid_side_by_side(cases, stride):
     """Large numbers, most of which don't occur, change neither the scores nor the ties."""
-    score = HungarianScore(3, "per-dataset")
+    score = HungarianMetric(3, "per-dataset")
     for prediction, truth in cases:
         score.update(prediction * stride, truth)
     prediction, truth = (
@@ -247,7 +247,7 @@ def test_the_right_segments_score_one_whatever_they_are_called(case, numbers):
         (np.zeros((2, 2), int), np.full((2, 2), -2), "truth: labels must be −1 or more. Got -2"),
     ],
 )
-@pytest.mark.parametrize("score", [image_scores, HungarianScore(3).update])
+@pytest.mark.parametrize("score", [image_scores, HungarianMetric(3).update])
 def test_bad_images(score, prediction, truth, sentence):
     with pytest.raises(AttnProbeError, match=sentence) as caught:
         score(prediction, truth)
@@ -255,7 +255,7 @@ def test_bad_images(score, prediction, truth, sentence):
 
 
 def test_classes_out_of_range_leave_the_score_as_it_was():
-    score = HungarianScore(3)
+    score = HungarianMetric(3)
     with pytest.raises(AttnProbeError, match=r"from 0 to 2, or −1 for void. Got 255 instead"):
         score.update(np.zeros((1, 2), int), np.array([[0, 255]], np.uint8))
     assert score.compute().valid == 0
@@ -264,12 +264,12 @@ def test_classes_out_of_range_leave_the_score_as_it_was():
 @pytest.mark.parametrize("classes", [0, -1])
 def test_bad_number_of_classes(classes):
     with pytest.raises(AttnProbeError, match=rf"classes: must be at least 1. Got {classes}"):
-        HungarianScore(classes)
+        HungarianMetric(classes)
 
 
 def test_bad_match():
     with pytest.raises(AttnProbeError, match=r"must be per-image or per-dataset\. Got 'dataset'"):
-        HungarianScore(3, match="dataset")
+        HungarianMetric(3, match="dataset")
 
 
 @pytest.mark.parametrize("dtype", [np.uint8, np.int16, np.uint16, np.int32, np.int64, np.uint64])
@@ -294,7 +294,7 @@ def test_large_numbers_are_segments_as_any_other(number):
     for match in ("per-image", "per-dataset"):
         scores = []
         for prediction in (small, large):
-            score = HungarianScore(3, match)
+            score = HungarianMetric(3, match)
             score.update(prediction, truth)
             scores.append(score.compute().counts.tolist())
         assert scores[0] == scores[1]

@@ -16,8 +16,8 @@ from PIL import Image
 from attnprobe.cli import main
 from attnprobe.errors import AttnProbeError
 from attnprobe.evaluate.leaderboard import Entry, leaderboard
-from attnprobe.evaluate.leaderboard_view import comma_separated, markdown, plot
 from attnprobe.evaluate.published import Conditions, published
+from attnprobe.view.terminal.leaderboard import comma_separated, markdown, plot
 
 RELEASED = Conditions("per-image", 512, True)
 WHOLE = Conditions("per-image", 0, False)

@@ -11,12 +11,12 @@ from PIL import Image
 
 from attnprobe.data.base import Sample
 from attnprobe.errors import AttnProbeError, ImageError
-from attnprobe.evaluate import PROTOCOLS, HungarianScore, Protocol, RegionScore, Scoring
+from attnprobe.evaluate import PROTOCOLS, HungarianMetric, Protocol, RegionMetric, Scorer
 from attnprobe.evaluate.predictions import evaluate_predictions, read_prediction
-from attnprobe.view.labels import save_labels
+from attnprobe.pictures.labels import save_labels
 
 CLASSES = ("sky", "sea", "food", "food")
-SCORING = Scoring(names=CLASSES)
+SCORING = Scorer(names=CLASSES)
 SHAPES = [(40, 60), (33, 32), (50, 50), (20, 90)]
 
 
@@ -54,11 +54,11 @@ def read(folder, name):
 @pytest.mark.parametrize("match", ["per-image", "per-dataset", "majority", "best-overlap"])
 def test_scores_are_those_of_the_arrays(folder, dataset, match):
     protocol = Protocol("p", match)
-    score, regions = protocol.score(4), RegionScore()
+    score, regions = protocol.score(4), RegionMetric()
     for sample in dataset:
         score.update(read(folder, sample.name), sample.truth())
         regions.update(read(folder, sample.name), sample.truth())
-    found = evaluate_predictions(folder, dataset, Scoring(protocol, CLASSES))
+    found = evaluate_predictions(folder, dataset, Scorer(protocol, CLASSES))
     assert found.scores.counts.tolist() == score.compute().counts.tolist()
     numbers = found.numbers()
     assert (numbers["acc"].value, numbers["miou"].value) == (found.scores.acc, found.scores.miou)
@@ -73,7 +73,7 @@ def test_scores_are_those_of_the_arrays(folder, dataset, match):
 @pytest.mark.parametrize("form", ["picture", "square", "protocol"])
 def test_a_prediction_may_have_the_size_of_the_picture_or_of_what_is_scored(folder, dataset, form):
     protocol = Protocol("p", crop="centre-square", size=48)
-    score = HungarianScore(4)
+    score = HungarianMetric(4)
     for sample in dataset:
         h, w = sample.truth().shape
         side = min(h, w)
@@ -88,7 +88,7 @@ def test_a_prediction_may_have_the_size_of_the_picture_or_of_what_is_scored(fold
         if form != "picture":
             (folder / f"{sample.name}.png").unlink(missing_ok=True)
             np.save(folder / f"{sample.name}.npy", labels if form == "square" else small[0])
-    found = evaluate_predictions(folder, dataset, Scoring(protocol, CLASSES))
+    found = evaluate_predictions(folder, dataset, Scorer(protocol, CLASSES))
     assert found.left_out == {}
     assert found.scores.counts.tolist() == score.compute().counts.tolist()
 
@@ -217,7 +217,7 @@ def test_what_is_saved_says_over_how_many_images(folder, dataset, tmp_path):
     found.save(tmp_path / "scores.json")
     said = json.loads((tmp_path / "scores.json").read_text())
     assert (said["images"], said["scored"], list(said["left_out"])) == (4, 3, ["b"])
-    assert said["protocol"] == PROTOCOLS["whole"].said()
+    assert said["protocol"] == PROTOCOLS["whole"].to_dict()
     assert said["classes"] == list(CLASSES)
     assert list(said["iou"]) == ["sky", "sea", "food (2)", "food (3)"]
     assert said["scores"]["acc"]["value"] == found.scores.acc
@@ -232,7 +232,7 @@ def test_what_is_saved_says_over_how_many_images(folder, dataset, tmp_path):
 
 
 def test_numbers_of_objects_are_means_over_images(folder, dataset):
-    found = evaluate_predictions(folder, dataset, Scoring())
+    found = evaluate_predictions(folder, dataset, Scorer())
     mious = [image.scores.miou for image in found.images]
     assert found.numbers()["miou"].value == pytest.approx(np.mean(mious))
     assert found.summary()["iou"] is None

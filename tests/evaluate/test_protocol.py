@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from attnprobe.errors import AttnProbeError
 from attnprobe.evaluate import PROTOCOLS, Protocol
 from attnprobe.evaluate.protocol import ProtocolName, nearest
-from attnprobe.models.fit import fit_view
+from attnprobe.models.fit import fit_image
 
 
 def test_named_protocols():
@@ -22,13 +22,15 @@ def test_named_protocols():
     assert str(PROTOCOLS["diffcut-voc"]) == (
         "diffcut-voc: match foreground (background 0), centre square, 128×128"
     )
-    assert [Protocol(**protocol.said()) for protocol in PROTOCOLS.values()] == [*PROTOCOLS.values()]
+    assert [Protocol(**protocol.to_dict()) for protocol in PROTOCOLS.values()] == [
+        *PROTOCOLS.values()
+    ]
 
 
 @given(st.integers(1, 900), st.integers(1, 900))
 def test_the_square_scored_is_the_one_a_model_is_shown(height, width):
     image = height, width
-    assert PROTOCOLS["released"].box(image) == fit_view(image, 64, "crop", 8).box
+    assert PROTOCOLS["released"].box(image) == fit_image(image, 64, "crop", 8).box
     assert PROTOCOLS["whole"].box(image) == (0, 0, width, height)
 
 

@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.metrics import adjusted_rand_score, normalized_mutual_info_score
 
-from attnprobe.evaluate import Regions, RegionScore, region_scores
+from attnprobe.evaluate import RegionMetric, Regions, region_scores
 from tests.evaluate.cases import small_cases
 
 
@@ -80,7 +80,7 @@ def test_one_segment_for_all_by_hand():
 
 
 def test_means_leave_out_what_is_not_there():
-    score = RegionScore()
+    score = RegionMetric()
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         assert math.isnan(score.compute().ari)

@@ -9,7 +9,7 @@ from PIL import Image
 from attnprobe.cli import main
 from attnprobe.cli.export import Format
 from attnprobe.export import FORMATS
-from attnprobe.view.labels import load_labels
+from attnprobe.pictures.labels import load_labels
 
 
 def run(*words):

@@ -16,12 +16,13 @@ from scipy.ndimage import binary_fill_holes, label
 from attnprobe import Segmentation
 from attnprobe.errors import AttnProbeError
 from attnprobe.export.coco import coco, panoptic, run_lengths
+from attnprobe.export.labelled import Labelled
 from attnprobe.export.labelstudio import brush, labelstudio
-from attnprobe.export.masks import Labelled, compressed, masks_of
-from attnprobe.export.masks import run_lengths as lengths_of
 from attnprobe.export.outline import outlines
 from attnprobe.export.plain import arrays as npy
 from attnprobe.export.plain import voc, voc_colours, yolo
+from attnprobe.pictures.masks import compressed, masks_of
+from attnprobe.pictures.masks import run_lengths as lengths_of
 
 masks = arrays(bool, st.tuples(st.integers(1, 9), st.integers(1, 9)))
 

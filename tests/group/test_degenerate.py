@@ -19,6 +19,7 @@ FOR = {
     "agglomerative": lambda count: {"clusters": count},
     "diffseg": lambda count: {"anchors": 99},
     "kmeans": lambda count: {"clusters": count},
+    "kway-ncut": lambda count: {"clusters": count},
     "ncut": lambda count: {},
     "sklearn": lambda count: {
         "estimator": "AgglomerativeClustering",
@@ -89,7 +90,7 @@ def test_where_each_looks_at_itself_there_is_a_segment_a_token(name, grid):
 
 def test_every_grouper_is_tried():
     assert set(FOR) == set(OF_PLACES)
-    assert set(OF_WORDS) == {"argmax", "threshold"}
+    assert set(OF_WORDS) == {"argmax", "threshold", "token-merge"}
 
 
 @pytest.mark.parametrize("layout", LAYOUTS)

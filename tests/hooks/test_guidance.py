@@ -20,10 +20,11 @@ from tests.hooks.small import (
 
 
 @pytest.fixture(scope="module")
-def pipe(tiny, tmp_path_factory) -> StableDiffusionPipeline:
+def pipe(tmp_path_factory) -> StableDiffusionPipeline:
     """The embedded pipeline, saved and loaded once more in diffusers' format."""
     folder = tmp_path_factory.mktemp("pipeline")
-    tiny.pipe.save_pretrained(folder)
+    # one of its own: saving writes into a pipeline's configs, which are part of a field's key
+    ap.ModelSpec(preset="tiny", device="cpu").load().pipe.save_pretrained(folder)
     pipe = StableDiffusionPipeline.from_pretrained(folder, dtype=torch.float32)
     pipe.set_progress_bar_config(disable=True)
     return pipe

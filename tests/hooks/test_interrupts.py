@@ -12,7 +12,7 @@ from torch.overrides import TorchFunctionMode
 
 import attnprobe
 import attnprobe as ap
-from attnprobe.hooks import AttentionHooks, overrides
+from attnprobe.hooks import AttentionHooks, backends, block, overrides
 from attnprobe.hooks.tap import Tap
 from tests.conftest import small_unet
 from tests.hooks.small import MID, run, run_flux, small_flux, state
@@ -70,11 +70,11 @@ class Quiet:
 
 
 def one_level():
-    """A UNet with few layers."""
+    """A UNet with two transformer blocks: of lines there are as many kinds as with more."""
     return small_unet(
         block_out_channels=(8,),
         down_block_types=("CrossAttnDownBlock2D",),
-        up_block_types=("CrossAttnUpBlock2D",),
+        up_block_types=("UpBlock2D",),
     )
 
 
@@ -93,7 +93,9 @@ def tapping(unet):
 
 
 def left(unet) -> tuple:
-    return (*state(unet), overrides._eager_blocks, overrides._made, overrides._stance)
+    locks = [module._lock for module in (backends, block, overrides)]
+    held = [ref() for lock in locks for ref in lock.queue if ref() is not None]
+    return (*state(unet), overrides._eager_blocks, overrides._made, overrides._stance, held)
 
 
 def press_everywhere(unet, make, signals: bool = False, stride: int = 1) -> int:
@@ -125,10 +127,10 @@ def test_at_every_line_of_enter_and_exit(make, signals, stride):
         getattr(block, "_hooks", block).missing = "ignore"
         return block
 
-    assert press_everywhere(unet, ignoring, signals, stride) > 1000
+    assert press_everywhere(unet, ignoring, signals, stride) > 500
     with ap.capture(unet) as capture:
         assert torch.equal(run(unet), plain)
-    assert len(capture.layers) == 8
+    assert len(capture.layers) == 4
 
 
 def test_between_other_blocks():

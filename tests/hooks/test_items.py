@@ -9,8 +9,8 @@ from attnprobe.hooks import load_capture
 from attnprobe.hooks.records import Kept
 from attnprobe.hooks.tokens import Tokens
 from attnprobe.view import attention_grid, head_grid
-from attnprobe.view.maps import maps_of
-from attnprobe.view.widget import explore_capture
+from attnprobe.view.layer_maps import maps_of
+from attnprobe.view.widget import explore
 
 PROMPT = "a red star on a blue ground"
 CROSS = "mid_block.attentions.0.transformer_blocks.0.attn2"
@@ -73,9 +73,9 @@ def test_plots_and_explorer_show_the_prompt_s_branch(captures):
         for other, same in ((1, True), ("cond", True), ("uncond", False), (0, False)):
             equal = [bool((a == b).all()) for a, b in zip(default, draw(item=other), strict=True)]
             assert all(equal) if same else not any(equal[:-1])
-    shown = explore_capture(maps, image).payload["layers"]
-    assert shown == explore_capture(maps, image, item="cond").payload["layers"]
-    assert shown != explore_capture(maps, image, item="uncond").payload["layers"]
+    shown = explore(maps, image).payload["layers"]
+    assert shown == explore(maps, image, item="cond").payload["layers"]
+    assert shown != explore(maps, image, item="uncond").payload["layers"]
 
 
 def test_several_prompts_are_listed(tiny):

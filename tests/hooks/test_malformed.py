@@ -16,6 +16,7 @@ from attnprobe import AttnProbeError
 from attnprobe.errors import CaptureError
 from attnprobe.hooks import Keep, TokenMaps, TopK, load_capture, recorders
 from tests.conftest import small_unet
+from tests.damage import copied, damages, in_time
 from tests.hooks.zoo import CASES
 
 JUNK = [
@@ -179,11 +180,39 @@ def test_json_too_deep_and_numbers_too_long(captures, tmp_path):
                 load_capture(path)
 
 
-def test_what_is_no_file(tmp_path):
-    os.mkfifo(tmp_path / "pipe.safetensors")
-    (tmp_path / "folder.safetensors").mkdir()
-    for name in ("pipe", "folder"):
-        with pytest.raises(CaptureError, match=r"is no file, so it can't be read as a capture"):
-            load_capture(tmp_path / f"{name}.safetensors")
+@pytest.fixture(scope="module")
+def saved_files(captures, tmp_path_factory):
+    """The captures as files, by number."""
+    folder = tmp_path_factory.mktemp("saved")
+    for number, (header, tensors) in enumerate(captures):
+        save_file(tensors, folder / f"{number}.safetensors", metadata=header)
+    return folder
+
+
+@damages(f"{number}.safetensors" for number in range(5))
+def test_a_damaged_file_is_taken_or_told(saved_files, tmp_path, name, damage):
+    path = copied(saved_files, tmp_path / "files") / name
+    damage(path)
+    assert in_time(lambda: load_and_use(path))
+
+
+def test_what_is_no_file(captures, tmp_path):
+    header, tensors = captures[0]
+    path = tmp_path / "c.safetensors"
+    save_file(tensors, path, metadata=header)
+    loaded = load_capture(path)
+    for make, said in ((os.mkfifo, "not a regular file"), (os.mkdir, "Is a directory")):
+        path.unlink()
+        make(path)
+        with pytest.raises(CaptureError, match=f"can't be read as a capture: {said}"):
+            load_capture(path)
+        with pytest.raises(CaptureError, match=f"can't be read any more: {said}"):
+            next(iter(loaded.records.values())).steps[0][0].load()
+        if make is os.mkfifo:
+            continue
+        path.rmdir()
+        path.symlink_to(path)
+        with pytest.raises(CaptureError, match="Too many levels of symbolic links"):
+            load_capture(path)
     with pytest.raises(CaptureError, match="can't be read as a capture"):
         load_capture("a\0b")

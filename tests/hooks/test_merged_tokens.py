@@ -8,7 +8,7 @@ from torch import nn
 import attnprobe as ap
 from attnprobe import AttnProbeError
 from attnprobe.hooks import HeadMean, Layer, TokenMaps, Tokens
-from attnprobe.hooks.families import Layout, Seen
+from attnprobe.hooks.layout import Layout, Seen
 from tests.conftest import small_unet
 
 SELF = "down_blocks.0.attentions.0.transformer_blocks.0.attn1"

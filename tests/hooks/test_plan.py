@@ -27,7 +27,7 @@ from attnprobe.hooks import (
     TopK,
     plan,
 )
-from attnprobe.hooks.sizes import parse_bytes, said
+from attnprobe.units import format_bytes, parse_bytes
 from tests.conftest import small_unet
 from tests.hooks import sdxl
 from tests.hooks.sd14 import peak_of
@@ -189,7 +189,9 @@ def test_over_the_budget_it_refuses_with_the_table_and_what_would_fit():
     with pytest.raises(AttnProbeError) as refusal, ap.capture(unet, budget=budget):
         unet(**INPUTS)
     told = str(refusal.value)
-    assert f"one pass would hold {said(total)}, the budget is {said(budget)}:" in told
+    assert (
+        f"one pass would hold {format_bytes(total)}, the budget is {format_bytes(budget)}:" in told
+    )
     dearest = "down_blocks.0.attentions.0.transformer_blocks.0.attn1"
     assert re.search(rf"4.0 MiB  1×1024×1024  {re.escape(dearest)}", told.splitlines()[1])
     # Pooled is not for cross-attention, so among all layers it is no way out.
@@ -200,7 +202,7 @@ def test_over_the_budget_it_refuses_with_the_table_and_what_would_fit():
     for written, size in promised:
         keep = eval(written, {"TopK": TopK, "Entropy": Entropy, "HeadMean": HeadMean})
         capture = kept(unet, INPUTS, keep=keep, budget=budget)
-        assert said(capture.nbytes) == size
+        assert format_bytes(capture.nbytes) == size
     assert torch.equal(unet(**INPUTS).sample, plain)
     assert torch.overrides._get_current_function_mode_stack() == []
     assert not any(m._forward_hooks or m._forward_pre_hooks for m in unet.modules())
@@ -214,7 +216,7 @@ def test_what_would_fit_among_self_attention():
     ):
         unet(**INPUTS)
     size = re.search(r"Pooled\(cells=\(16, 16\)\) \(([^)]*)\)", str(refusal.value))[1]
-    assert said(kept(unet, INPUTS, layers, Pooled((16, 16)), budget="3MiB").nbytes) == size
+    assert format_bytes(kept(unet, INPUTS, layers, Pooled((16, 16)), budget="3MiB").nbytes) == size
 
 
 def test_nothing_would_fit():
@@ -331,7 +333,7 @@ def test_bytes_as_people_write_them(number, unit, binary):
 
 @given(st.floats(1, 1e15))
 def test_bytes_said_can_be_read(size):
-    assert parse_bytes(said(size)) == pytest.approx(size, rel=0.051, abs=0.5)
+    assert parse_bytes(format_bytes(size)) == pytest.approx(size, rel=0.051, abs=0.5)
 
 
 @given(st.text().filter(lambda t: not any(map(str.isdigit, t))) | st.integers(max_value=0))

@@ -31,6 +31,7 @@ MISSING = [
     ("the stack of function modes", torch.overrides, "_get_current_function_mode_stack"),
     ("a module's hooks", torch.nn.Module, "__init__"),
     ("the compiler's stance", sys.modules["torch._dynamo.eval_frame"], "_stance"),
+    ("the stack of torch.func", torch._C._functorch, "peek_interpreter_stack"),
     ("the stack of dispatch modes", _python_dispatch, "_get_current_dispatch_mode_stack"),
 ]
 

@@ -224,11 +224,15 @@ def test_storing_takes_half_a_layer_more_and_no_longer():
         def record(self, call):
             return torch.ones(1, 10 << 20)
 
+    libc = ctypes.CDLL(None)
+    libc.mallopt(
+        -3, 1 << 20
+    )  # M_MMAP_THRESHOLD, which earlier tests may have raised: see mallopt(3)
     recording = Recording(Large(), dtype=torch.float16)
     for index in range(5):
         recording(replace(random_call((1, 1, 1, 1)), index=index))
     # What the allocator holds back of tests before goes to the system first, and of this one last.
-    trim, mib = ctypes.CDLL(None).malloc_trim, 1 << 20
+    trim, mib = libc.malloc_trim, 1 << 20
     trim(0)
     before = resident("VmRSS")
     peak, _ = peak_of(recording.close)

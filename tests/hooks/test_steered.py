@@ -126,6 +126,44 @@ def test_others_than_the_layer_computed_are_refused_with_the_reason(change):
         steered(change, PerHead())
 
 
+@pytest.mark.parametrize(
+    "product",
+    [
+        lambda p, v: torch.einsum("bij,bjd->bid", p, v),
+        lambda p, v: torch.baddbmm(torch.zeros(()), p, v),
+        lambda p, v: torch.stack([one @ values for one, values in zip(p, v, strict=True)]),
+    ],
+)
+def test_products_that_are_not_seen_are_refused_with_that_reason(product):
+    unet = small_unet()
+    unet.get_submodule(CROSS).processor = Steering(lambda p: None, product)
+    with (
+        pytest.raises(AttnProbeError, match="those it had computed, or not by bmm or matmul"),
+        ap.capture(unet, ap.Layers(names=CROSS)),
+    ):
+        unet(*inputs())
+
+
+def test_each_product_with_the_same_probabilities_is_a_call():
+    """By other values, or by what has become of them meanwhile."""
+    used = []
+
+    def twice(p, v):
+        used.append(p.clone())
+        first = torch.bmm(p, v)
+        p.data.mul_(0.5)
+        used.append(p.clone())
+        return first + torch.bmm(p, v)
+
+    unet = small_unet()
+    unet.get_submodule(CROSS).processor = Steering(lambda p: None, twice)
+    with ap.capture(unet, ap.Layers(names=CROSS), PerHead()) as capture, torch.no_grad():
+        unet(*inputs())
+    assert [*capture.records] == [CROSS, f"{CROSS}#1"]
+    for name, probs in zip(capture.records, used, strict=True):
+        torch.testing.assert_close(capture[name].flatten(0, 1), probs)
+
+
 def test_a_layers_own_scores():
     """A method in place of the layer's that gives other probabilities than the softmax."""
     unet = small_unet()

@@ -5,7 +5,7 @@ import torch
 import torch.distributed as dist
 from accelerate import Accelerator
 from diffusers import FluxTransformer2DModel, ModelMixin, Transformer2DModel
-from diffusers.models.attention_processor import Attention
+from diffusers.models.attention_processor import Attention, AttnProcessor
 from peft import LoraConfig, get_peft_model
 from torch import nn
 from torch.distributed.algorithms._checkpoint.checkpoint_wrapper import checkpoint_wrapper
@@ -15,8 +15,8 @@ from torch.distributed.fsdp.wrap import ModuleWrapPolicy
 
 import attnprobe as ap
 from attnprobe.errors import CaptureError
-from attnprobe.hooks import attention_layers
-from attnprobe.hooks.plan import plan
+from attnprobe.hooks import Keep, attention_layers
+from attnprobe.hooks.planning import plan
 from tests.conftest import small_unet
 from tests.hooks.small import every_head, inputs, run_flux, small_flux
 
@@ -109,6 +109,66 @@ def test_a_wrapped_unet_is_captured_as_the_bare_one(wrap):
     latent, _, text = inputs()
     given = {"sample": latent, "timestep": 1, "encoder_hidden_states": text}
     assert plan(model, given).rows == plan(small_unet(), given).rows
+
+
+def each_layer(wrap):
+    """Wrap each attention layer of the middle block by itself."""
+
+    def wrapped(model):
+        for block in model.mid_block.attentions[0].transformer_blocks:
+            block.attn1, block.attn2 = wrap(block.attn1), wrap(block.attn2)
+        return model
+
+    return wrapped
+
+
+def sliced(model):
+    model.set_attention_slice(1)
+
+
+LAYERS = {
+    "fsdp": sharded,
+    "compile": each_layer(lambda layer: torch.compile(layer, backend="eager")),
+    "checkpoint": each_layer(checkpoint_wrapper),
+    "compile of checkpoint": each_layer(
+        lambda layer: torch.compile(checkpoint_wrapper(layer), backend="eager")
+    ),
+}
+
+
+@pytest.mark.parametrize("processor", [lambda model: model.set_attn_processor(AttnProcessor()),
+                                       sliced], ids=["classic", "sliced"])  # fmt: skip
+@pytest.mark.parametrize("wrap", LAYERS.values(), ids=LAYERS.keys())
+def test_layers_wrapped_by_themselves_are_seen_by_whatever_computes_them(wrap, processor):
+    bare, inside = small_unet(), small_unet()
+    processor(bare)
+    processor(inside)
+    before, model = guided(bare), wrap(inside)
+    got = guided(model)
+    assert got.layers == before.layers
+    for name in before.records:
+        torch.testing.assert_close(got[name], before[name], rtol=1e-5, atol=1e-7)
+    assert not any("get_attention_scores" in vars(module) for module in model.modules())
+
+
+def test_transforms_of_torch_func_are_refused_by_name():
+    """Their tensors die with them: nothing that is kept of them could be read."""
+    unet = small_unet()
+    latent, _, text = inputs()
+
+    def loss(latent):
+        return unet(latent, 1, encoder_hidden_states=text).sample.sum()
+
+    for keep in (None, Keep("q")):
+        for transform, given in ((torch.vmap(loss), latent[None]), (torch.func.grad(loss), latent)):
+            with (
+                pytest.raises(CaptureError, match=r"runs inside torch.func \(vmap, grad or jvp\)"),
+                ap.capture(unet, keep=keep),
+            ):
+                transform(given)
+    with ap.capture(unet) as capture, torch.no_grad():
+        torch.func.functional_call(unet, dict(unet.named_parameters()), (latent, 1, text))
+    assert capture.layers
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,7 @@ import torch
 from diffusers import FluxTransformer2DModel, UNet2DConditionModel
 
 from attnprobe import AttnProbeError
-from attnprobe.hooks import AttentionHooks, attention_layers
+from attnprobe.hooks import AttentionHooks, Layers, TextMaps, attention_layers, plan
 from attnprobe.hooks.table import layer_table
 from attnprobe.models.skeleton import example_inputs, skeleton
 
@@ -19,7 +19,16 @@ def table(model: str) -> list[dict]:
 
 @pytest.mark.parametrize(
     ("preset", "parameters", "layers"),
-    [("sd14", 859_520_964, 32), ("sd21", 865_910_724, 32), ("sdxl", 2_567_463_684, 140)],
+    [
+        ("sd14", 859_520_964, 32),
+        ("sd21", 865_910_724, 32),
+        ("sdxl", 2_567_463_684, 140),
+        ("sd3", 2_028_328_000, 24),
+        ("flux-dev", 11_901_408_320, 57),
+        ("flux-schnell", 11_891_178_560, 57),
+        ("pixart-sigma", 610_856_096, 56),
+        ("qwen-image", 20_430_401_088, 60),
+    ],
 )
 def test_presets_are_the_published_architectures(preset, parameters, layers):
     """The numbers of parameters are those of the published weights."""
@@ -27,6 +36,20 @@ def test_presets_are_the_published_architectures(preset, parameters, layers):
     assert sum(p.numel() for p in denoiser.parameters()) == parameters
     assert {p.device.type for p in denoiser.parameters()} == {"meta"}
     assert len(attention_layers(denoiser)) == layers
+
+
+@pytest.mark.parametrize(
+    ("preset", "tokens", "text"), [("sd3", 4096, 333), ("flux-dev", 4096, 512)]
+)
+def test_captures_of_transformers_are_planned_without_weights(preset, tokens, text):
+    denoiser = skeleton(preset)
+    inputs = example_inputs(denoiser)
+    assert plan(denoiser, inputs, Layers(index=9)).total == (tokens + text) ** 2 * 4
+    if preset == "sd3":  # Flux tells where its tokens lie by numbers, of which meta has none
+        assert plan(denoiser, inputs, Layers(index=9), TextMaps()).total == tokens * text * 4
+    less = example_inputs(denoiser, side=64, text_tokens=77)
+    texts = 77 if preset == "flux-dev" else 77 + 77
+    assert plan(denoiser, less, Layers(index=9)).total == (tokens // 4 + texts) ** 2 * 4
 
 
 def test_sd14s_table():

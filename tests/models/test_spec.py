@@ -1,5 +1,8 @@
 import json
+import os
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -24,6 +27,8 @@ from attnprobe.group import DiffSeg
 from attnprobe.models import PRESETS
 from attnprobe.models.tiny.architecture import make_tokenizer, make_vae
 from tests.conftest import small_unet
+
+ROOT = Path(__file__).parents[2]
 
 
 def text_config(tokenizer, projection: int = 32) -> CLIPTextConfig:
@@ -219,3 +224,28 @@ def test_broken_folders(sd_folder, tmp_path, change, message):
     with pytest.raises(AttnProbeError, match=message) as caught:
         ModelSpec(repo=broken(sd_folder, tmp_path, change)).load()
     assert "\n" not in str(caught.value)
+
+
+LOADED = """
+import attnprobe as ap
+
+ap.ModelSpec(preset="tiny").load()
+
+from diffusers.utils import logging as of_diffusers
+from transformers.utils import logging as of_transformers
+
+print(of_diffusers.is_progress_bar_enabled(), of_transformers.is_progress_bar_enabled())
+"""
+
+
+@pytest.mark.parametrize("loud", [False, True])
+def test_loading_shows_no_notice_of_a_library_unless_it_is_wanted(loud, tmp_path):
+    quieted = ("HF_HUB_DISABLE_PROGRESS_BARS", "VERBOSITY")  # by the command line, in other tests
+    environment = {k: v for k, v in os.environ.items() if not k.endswith(quieted)}
+    environment["PYTHONPATH"] = str(ROOT)
+    environment |= {"TRANSFORMERS_VERBOSITY": "warning"} if loud else {}
+    words = [sys.executable, "-c", LOADED]
+    done = subprocess.run(words, env=environment, cwd=tmp_path, capture_output=True, text=True)
+    assert done.stdout == "True True\n"
+    assert ("Loading" in done.stderr) == loud
+    assert loud or done.stderr == ""

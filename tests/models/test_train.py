@@ -151,7 +151,7 @@ def test_photographs_have_no_caption_and_are_cut_at_many_scales(photographs):
 
 def test_a_corpus_gives_what_was_drawn_in_the_shares_asked(photographs):
     files = list_photographs(photographs)
-    drawn = Drawn({"scene": 300, "photograph": 40}, files, workers=2)
+    drawn = Drawn({"scene": 80, "photograph": 10}, files, workers=2)
 
     def encode(pixels: torch.Tensor) -> torch.Tensor:
         mean = pixels.mean((1, 2, 3))
@@ -160,7 +160,7 @@ def test_a_corpus_gives_what_was_drawn_in_the_shares_asked(photographs):
     shares = {"scene": 0.25, "photograph": 0.75}
     corpus = Corpus(drawn, encode, shares, torch.device("cpu"))
     corpus.wait(1)
-    assert corpus.count == corpus.total == 340
+    assert corpus.count == corpus.total == 90
     latents, ids = corpus.batch(2000, torch.Generator().manual_seed(0))
     known = [
         training_picture(kind, number, files)[0].mean() / 127.5 - 1

@@ -1,13 +1,14 @@
 """What an error suggests is taken: then the value is accepted, and means what was meant."""
 
 import re
+import warnings
 from dataclasses import fields
 
 import pytest
 from ruamel.yaml import YAML
 
 from attnprobe import load_recipe
-from attnprobe.errors import RecipeError
+from attnprobe.errors import RecipeError, SettingWarning
 from attnprobe.recipe import Override
 from attnprobe.recipe.keys import is_required, recipe_fields, type_hints
 from attnprobe.registry import KINDS, entries
@@ -127,3 +128,13 @@ def faults(path, section, given) -> str:
     except RecipeError as error:
         return str(error)
     return ""
+
+
+def test_words_that_no_stage_reads_are_told():
+    given = ["probe.words=[star]", "probe.prompt=a red star"]
+    with pytest.warns(SettingWarning, match=r"probe\.words: the aggregator reads no words"):
+        load_recipe("diffseg", given)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        load_recipe("diffseg", given[1:])
+        load_recipe("diffseg", [*given, "aggregate={use: cross}", "group={use: argmax}"])

@@ -56,7 +56,7 @@ def test_describe_and_list(attnprobe):
 def test_schema_is_printed_or_written_whole(attnprobe, tmp_path):
     status, out, _ = attnprobe("schema")
     assert status == 0
-    assert json.loads(out)["title"] == "attnprobe recipe"
+    assert json.loads(out)["title"] == "attnprobe recipe, format 1"
     assert attnprobe("schema", "-o", "recipe.schema.json") == (0, "", "")
     assert (tmp_path / "recipe.schema.json").read_text() == out
     status, out, err = attnprobe("schema", "-o", "none/recipe.schema.json")

@@ -7,7 +7,7 @@ from pydantic.json_schema import SkipJsonSchema
 
 from attnprobe import registry
 from attnprobe.errors import RecipeError
-from attnprobe.recipe.describe import NESTED, describe, keys
+from attnprobe.recipe.description import NESTED, describe, keys
 from attnprobe.recipe.docstring import Docstring
 from attnprobe.recipe.json_schema import SECTIONS
 from attnprobe.registry import grouper

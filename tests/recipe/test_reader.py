@@ -2,7 +2,7 @@ import pytest
 
 from attnprobe.errors import RecipeError
 from attnprobe.recipe import load_recipe
-from attnprobe.recipe.reader import LARGEST, read_text, to_yaml
+from attnprobe.recipe.reader import LARGEST, in_a_line, read_text, to_yaml
 from attnprobe.recipe.tree import Faults
 from tests.recipe.conftest import RECIPE
 
@@ -131,3 +131,11 @@ def test_a_number_that_nobody_could_print_is_told(tmp_path, number):
     with pytest.raises(RecipeError, match="can't be read as int") as error:
         load_recipe(path)
     assert len(str(error.value)) < 500
+
+
+@pytest.mark.parametrize(
+    "text", ["?0", "? a", "-a", ":a", "a: b", "#a", "null", "1", "", "é\n", "a,b"]
+)
+def test_text_in_brackets_reads_back(text):
+    for written in (in_a_line([text]), to_yaml([text])):
+        assert read(written).plain() == [text]

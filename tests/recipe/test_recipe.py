@@ -52,7 +52,8 @@ def test_a_resolved_recipe_has_every_key_and_default(write):
         "use": "scenes", "split": "test", "count": 3, "start": 0, "style": "as-is",
     }  # fmt: skip
     assert resolved["probe"]["layers"] == {
-        "kind": "self", "names": [], "block": None, "grid": None, "index": [],
+        "kind": "self", "names": [], "block": None, "grid": None, "index": [], "heads": [],
+        "top_heads": None,
     }  # fmt: skip
     assert resolved["group"]["thresholds"] == [0.9, 0.8]
     assert resolved["evaluate"] == {

@@ -36,7 +36,7 @@ def test_an_unknown_key_is_told_with_its_place_and_the_nearest(faults, place):
         ("anchors: 16", "anchors: ~", "group.anchors", "must be a whole number; got nothing"),
         ("timesteps: [300]", "timesteps: 300", "probe.timesteps", "a list, such as [300]; got"),
         ("[0.9, 0.8]", "-0.9", "group.thresholds", "greater than 0"),
-        ("[0.9, 0.8]", "[]", "group.thresholds", "should have at least 1 item"),
+        ("[0.9, 0.8]", "[]", "group.thresholds", "must be a list of at least 1"),
         ("kind: self", "kind: sefl", "probe.layers.kind", "must be 'self', 'cross', 'joint' or"),
         ("{kind: self}", "self", "probe.layers", 'a mapping such as {kind: self}; got "self"'),
         ("kind: self", "where: ~", "probe.layers.where", "unknown key; allowed: kind, names, b"),

@@ -1,6 +1,7 @@
 """A pipeline that needs no model: each token looks at those of like brightness."""
 
 import os
+import re
 from dataclasses import dataclass, replace
 from unittest import mock
 
@@ -11,7 +12,7 @@ from PIL import Image
 
 from attnprobe.cli import main
 from attnprobe.fields import AttentionField
-from attnprobe.models.fit import fit_view
+from attnprobe.models.fit import fit_image
 from attnprobe.pipeline import Pipeline
 from attnprobe.recipe import load_recipe
 from attnprobe.run.carry import Run
@@ -34,12 +35,12 @@ class Brightness:
 
     fit: str = "resize"
 
-    def view(self, model, image):
-        return fit_view((image.height, image.width), 128, self.fit, 8)
+    def fitted(self, model, image):
+        return fit_image((image.height, image.width), 128, self.fit, 8)
 
-    def __call__(self, model, image, seed=0, needs=()):
+    def __call__(self, model, image, seed=0, needs=(), fitted=None):
         small = (
-            image.crop(self.view(model, image).box)
+            image.crop((fitted or self.fitted(model, image)).box)
             .convert("L")
             .resize((GRID, GRID), Image.Resampling.BOX)
         )
@@ -48,24 +49,29 @@ class Brightness:
         return [AttentionField(rows, (GRID, GRID))]
 
 
+def run_of(*overrides, output, fit="resize", samples=None, resume=False) -> Run:
+    """A recipe, changed by overrides, to be carried over its images into a folder."""
+    recipe = load_recipe("diffseg", ["images={use: scenes, count: 3}", *overrides])
+    pipeline = Pipeline(
+        model=NoModel(),
+        probe=Brightness(fit),
+        aggregate=recipe.aggregate,
+        group=replace(recipe.group, anchors=8),
+        seed=recipe.seed,
+    )
+    samples = recipe.samples() if samples is None else samples
+    folder = RunFolder(output)
+    output.mkdir(parents=True, exist_ok=True)
+    earlier = earlier_run(folder, recipe, samples) if resume else None
+    return Run(recipe, samples, pipeline, folder, earlier)
+
+
 @pytest.fixture
 def run(tmp_path):
     """Carry a recipe, changed by overrides, over its images; the finished or stopped run."""
 
-    def run(*overrides, fit="resize", output=tmp_path / "run", samples=None, resume=False):
-        recipe = load_recipe("diffseg", ["images={use: scenes, count: 3}", *overrides])
-        pipeline = Pipeline(
-            model=NoModel(),
-            probe=Brightness(fit),
-            aggregate=recipe.aggregate,
-            group=replace(recipe.group, anchors=8),
-            seed=recipe.seed,
-        )
-        samples = recipe.samples() if samples is None else samples
-        folder = RunFolder(output)
-        output.mkdir(parents=True, exist_ok=True)
-        earlier = earlier_run(folder, recipe, samples) if resume else None
-        return Run(recipe, samples, pipeline, folder, earlier)
+    def run(*overrides, output=tmp_path / "run", **more):
+        return run_of(*overrides, output=output, **more)
 
     return run
 
@@ -90,7 +96,10 @@ def assert_equal_runs(one, other):
 
 @pytest.fixture
 def attnprobe(tmp_path, monkeypatch, capsys):
-    """Run the command line in an empty folder; exit status, output, errors."""
+    """Run the command line in an empty folder; exit status, output, errors but for the first word.
+
+    That a run says at once what it reads is a matter of tests/test_startup.py.
+    """
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("ATTNPROBE_CACHE", str(tmp_path / "cache"))
 
@@ -98,6 +107,7 @@ def attnprobe(tmp_path, monkeypatch, capsys):
         with mock.patch.dict(os.environ), pytest.raises(SystemExit) as end:
             main([str(argument) for argument in arguments])
         captured = capsys.readouterr()
-        return end.value.code or 0, captured.out, captured.err
+        err = re.sub(r"\Areading .* …\n", "", captured.err)
+        return end.value.code or 0, captured.out, err
 
     return attnprobe

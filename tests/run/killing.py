@@ -18,7 +18,7 @@ from tests.run.conftest import assert_equal_runs, contents
 RECIPE = """
 extends: diffseg.yaml
 name: killed
-images: {use: scenes, count: 6}
+images: {use: scenes, count: 4}
 probe: {size: 64}
 """
 

@@ -6,13 +6,13 @@ import pytest
 from PIL import Image
 from pyarrow import parquet
 
-from attnprobe.data.images import read_image
 from attnprobe.data.scenes import Scenes
 from attnprobe.errors import AttnProbeError
 from attnprobe.evaluate import image_scores, region_scores
+from attnprobe.pictures.labels import load_labels
+from attnprobe.pictures.reading import read_image
 from attnprobe.recipe import load_recipe
 from attnprobe.run.results import Results
-from attnprobe.view.labels import load_labels
 from tests.run.conftest import assert_equal_runs, contents
 
 
@@ -39,7 +39,7 @@ def test_a_run_s_folder_holds_what_was_found(run):
     folder = done.folder.path
     pictures = [f"{kind}/{name}.png" for kind in ("labels", "overlays") for name in names]
     records = ["environment.json", "failures.jsonl", "images.json", "recipe.yaml"]
-    records += ["report.html", "scores.parquet", "summary.json", "timings.json"]
+    records += ["scores.parquet", "summary.json", "timings.json"]
     records += [f"maps/{name}.npz" for name in names]
     assert files(folder) == sorted([*pictures, *records])
     listed = json.loads((folder / "images.json").read_text())

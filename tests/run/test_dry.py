@@ -45,9 +45,9 @@ def test_a_dry_run_looks_and_leaves_nothing(attnprobe, tmp_path, sweep, monkeypa
     assert "2 from scenes; the first is 128×128, with truth" in out
     assert "an image (timed on the first, at 4 of 4 points)" in out
     # 64 px are a quarter of 128 px, and have a sixteenth of the pairs of tokens.
-    sizes = [re.search(r"4 layers, ([\d.]+) (\w+) an image", out)]
+    sizes = [re.search(r"3 layers, ([\d.]+) (\w+) an image", out)]
     out = attnprobe("run", sweep, "--dry-run", "--set", "probe.size=128")[1]
-    sizes.append(re.search(r"4 layers, ([\d.]+) (\w+) an image", out))
+    sizes.append(re.search(r"3 layers, ([\d.]+) (\w+) an image", out))
     small, large = (float(s[1]) * UNIT[s[2]] for s in sizes)
     assert large == pytest.approx(16 * small, rel=0.01)
     status, out, _ = attnprobe(
@@ -134,3 +134,16 @@ def test_a_disk_without_room_fails(monkeypatch):
 )
 def test_times_are_said_in_fitting_units(seconds, said):
     assert in_time(seconds) == said
+
+
+@pytest.mark.parametrize(
+    ("words", "found"),
+    [
+        # 3 layers of 32² tokens, 3 of 16² and 4 of 8², a number of 4 bytes a word
+        ("[star, disc]", "10 layers, 32.0 KiB an image at 128 px"),
+        ("[]", "10 layers; their size isn't known for this model"),
+    ],
+)
+def test_maps_of_words_that_are_not_told_have_no_size(words, found):
+    checks = dry_run(load_points("daam", [f"probe.words={words}", "images.steps=1"]))
+    assert [check.found for check in checks if check.what == "maps"] == [found]

@@ -12,9 +12,9 @@ import pytest
 from PIL import Image
 
 from attnprobe.data.folder import Folder
+from attnprobe.pictures.labels import load_labels
 from attnprobe.run.memory import read_once
 from attnprobe.run.results import Results
-from attnprobe.view.labels import load_labels
 
 
 @pytest.fixture

@@ -4,10 +4,10 @@ import io
 import json
 import os
 import shutil
-import threading
 import zipfile
 from contextlib import suppress
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
@@ -18,12 +18,11 @@ from pyarrow import parquet
 from rich.console import Console
 
 from attnprobe.errors import AttnProbeError, RunError
+from attnprobe.export.run import export_run
 from attnprobe.recipe import load_recipe
 from attnprobe.run.compare import compare
-from attnprobe.run.compare_view import show_comparison
-from attnprobe.run.display import show
 from attnprobe.run.folder import RunFolder
-from attnprobe.run.maps import load_maps
+from attnprobe.run.kept_maps import load_maps
 from attnprobe.run.measured import measured
 from attnprobe.run.rerun import repetition
 from attnprobe.run.results import Results
@@ -31,13 +30,17 @@ from attnprobe.run.resume import earlier_run, refuse_to_replace
 from attnprobe.view.report import report_html
 from attnprobe.view.report_run import ShownRun
 from attnprobe.view.server.app import Gallery
+from attnprobe.view.terminal.comparison import show_comparison
+from attnprobe.view.terminal.runs import show
+from tests.damage import damages, examples, in_time
+from tests.run.conftest import run_of
 
 JSON_FILES = ("images.json", "summary.json", "timings.json", "environment.json")
 FILES = (*JSON_FILES, "failures.jsonl", "progress.jsonl", "scores.parquet", "recipe.yaml")
 
 
-@pytest.fixture
-def whole(run, tmp_path):
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory):
     """A finished run of two scenes, one of which failed."""
     recipe = load_recipe("diffseg", ["images={use: scenes, count: 2}"])
     bad, good = recipe.samples()
@@ -45,12 +48,20 @@ def whole(run, tmp_path):
     def fail():
         raise OSError("away")
 
-    done = run("images={use: scenes, count: 2}", samples=[replace(bad, read=fail), good])
+    output = tmp_path_factory.mktemp("finished") / "run"
+    changes = "images={use: scenes, count: 2}"
+    done = run_of(changes, output=output, samples=[replace(bad, read=fail), good])
     list(done)
     (done.folder.path / "progress.jsonl").write_text(
         json.dumps(done.results.outcomes[1].line()) + "\n"
     )
     return done.folder.path
+
+
+@pytest.fixture
+def whole(finished, tmp_path):
+    """A copy of it, to be changed."""
+    return Path(shutil.copytree(finished, tmp_path / "run"))
 
 
 def readers(path):
@@ -67,6 +78,7 @@ def readers(path):
         lambda: earlier_run(folder, recipe, recipe.samples()),
         lambda: repetition(folder, folder),
         lambda: report_html(ShownRun.load(path)),
+        lambda: export_run(path, "rle", path / "export" / "rle"),
         lambda: Gallery([ShownRun.load(path)]).entries[0].scores,
     ]
 
@@ -118,7 +130,7 @@ def put(value, path, new):
     return value
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=examples(20), deadline=None, suppress_health_check=list(HealthCheck))
 @given(data=st.data())
 def test_any_value_anywhere_is_read_or_told(whole, tmp_path_factory, data):
     path = tmp_path_factory.mktemp("malformed") / "run"
@@ -149,34 +161,32 @@ def test_any_value_anywhere_is_read_or_told(whole, tmp_path_factory, data):
     shutil.rmtree(path.parent)
 
 
-@pytest.mark.parametrize("name", FILES)
-@pytest.mark.parametrize(
-    "content",
-    [
-        b"",
-        b"{",
-        b"\xff\xfe",
-        b"[" * 100_000,
-        b'{"a":' * 50_000,
-        b"1" * 5_000,
-        b'{"images": ' + b"9" * 5_000 + b"}",
-        b'["' + b"x" * 400 + b'"]',
-        b"null\n",
-        b"[[[]]]\n",
-        b"PAR1" + bytes(100) + b"PAR1",
-    ],
-)
-def test_other_content_is_told(whole, name, content):
-    (whole / name).write_bytes(content)
+@damages([*FILES, "labels/{}.png", "overlays/{}.png", "maps/{}.npz"])
+def test_a_damaged_file_is_read_or_told(whole, name, damage):
+    image = next((whole / "labels").iterdir()).stem
+    damage(whole / name.format(image))
+    assert in_time(lambda: assert_only_sentences(whole))
+
+
+@pytest.mark.parametrize("kind", ["labels/{}.png", "overlays/{}.png"])
+def test_a_picture_that_is_a_link_to_itself_is_told(whole, kind):
+    image = next((whole / "labels").iterdir()).stem
+    path = whole / kind.format(image)
+    path.unlink()
+    path.symlink_to(path.name)
+    with pytest.raises(RunError, match="can't be read: a link that leads in a circle"):
+        ShownRun.load(whole)._inside(path)
     assert_only_sentences(whole)
 
 
-def in_time(work):
-    """Whether it ends: what blocks would never."""
-    thread = threading.Thread(target=work, daemon=True)
-    thread.start()
-    thread.join(60)
-    return not thread.is_alive()
+@pytest.mark.parametrize("key", ["ari", "fp", "valid", "segments"])
+def test_a_line_that_lacks_a_number_beside_its_others_is_told(whole, key):
+    path = whole / "progress.jsonl"
+    line = json.loads(path.read_text())
+    del line[key]
+    path.write_text(json.dumps(line) + "\n")
+    with pytest.raises(RunError, match=f"(one of its rows lacks '{key}'|can't be read)"):
+        Results.load(RunFolder(whole))
 
 
 @pytest.mark.parametrize("name", [*FILES, "labels/{}.png", "overlays/{}.png", "maps/{}.npz"])

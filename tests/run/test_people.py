@@ -9,10 +9,10 @@ from pyarrow import parquet
 from attnprobe.data.bsds500 import Bsds500
 from attnprobe.evaluate.people import people_scores
 from attnprobe.evaluate.settings import MEASURES, best_settings, dataset_score
+from attnprobe.pictures.labels import load_labels
 from attnprobe.run.folder import RunFolder
 from attnprobe.run.people import against_people
 from attnprobe.run.results import Results
-from attnprobe.view.labels import load_labels
 from tests.data import test_bsds500
 
 FAST = ["--set", "probe={size: 64, timesteps: [60]}", "--no-cache"]

@@ -7,7 +7,7 @@ import pytest
 from PIL import Image
 
 from attnprobe.data.scenes import make_scene
-from attnprobe.evaluate import PROTOCOLS, HungarianScore
+from attnprobe.evaluate import PROTOCOLS, HungarianMetric
 from attnprobe.evaluate.leaderboard import Entry
 from attnprobe.evaluate.published import Conditions, published
 from attnprobe.recipe import load_recipe
@@ -44,9 +44,9 @@ def test_a_setting_is_run_and_held_against_its_figure(attnprobe, coco, tmp_path)
     assert (status, err) == (0, "")
     summary = json.loads((tmp_path / "out" / "summary.json").read_text())
     assert (summary["images"], summary["scored"]) == (4, 4)
-    assert summary["protocol"] == PROTOCOLS["released"].said()
+    assert summary["protocol"] == PROTOCOLS["released"].to_dict()
     pipeline = load_recipe(tmp_path / "out" / "recipe.yaml").build()
-    score = HungarianScore(27)
+    score = HungarianMetric(27)
     listed = json.loads((tmp_path / "out" / "images.json").read_text())
     for name in (entry["image"] for entry in listed):
         stored = np.asarray(Image.open(coco / f"stuffthingmaps/val2017/{name}.png"))

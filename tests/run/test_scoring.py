@@ -14,12 +14,12 @@ from attnprobe import registry
 from attnprobe.data.base import Classes
 from attnprobe.data.scenes import Scenes
 from attnprobe.errors import RecipeError
-from attnprobe.evaluate import HungarianScore, Protocol, Scoring, image_scores, region_scores
+from attnprobe.evaluate import HungarianMetric, Protocol, Scorer, image_scores, region_scores
+from attnprobe.pictures.labels import load_labels
 from attnprobe.run.compare import compare
-from attnprobe.run.compare_view import show_comparison
-from attnprobe.run.display import show
 from attnprobe.run.results import Results
-from attnprobe.view.labels import load_labels
+from attnprobe.view.terminal.comparison import show_comparison
+from attnprobe.view.terminal.runs import show
 from tests.run.conftest import assert_equal_runs
 
 NAMES = ("ground", "disc", "thing", "thing")
@@ -59,9 +59,9 @@ def rows(done):
 def test_with_classes_counts_are_over_them_and_pooled(run, classed):
     done = run(CLASSED)
     list(done)
-    total = HungarianScore(4)
+    total = HungarianMetric(4)
     for row, sample in zip(rows(done), classed(count=5)(), strict=True):
-        one = HungarianScore(4)
+        one = HungarianMetric(4)
         one.update(load_labels(done.folder.labels(sample.name)), sample.truth())
         scores = one.compute()
         assert [row["tp"], row["fp"], row["fn"]] == scores.counts.tolist()
@@ -189,4 +189,4 @@ def test_a_summary_of_an_earlier_version_is_read(run):
     summary = json.loads(place.read_text())
     del summary["protocol"], summary["classes"]
     place.write_text(json.dumps(summary))
-    assert Results.load(done.folder).scoring == Scoring()
+    assert Results.load(done.folder).scoring == Scorer()

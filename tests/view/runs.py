@@ -11,6 +11,7 @@ from attnprobe.cache import FieldCache
 from attnprobe.pipeline import Pipeline
 from attnprobe.recipe import load_recipe
 from attnprobe.run import Run, RunFolder
+from attnprobe.view.report import write_report
 from attnprobe.view.report_run import ShownRun
 from attnprobe.view.server.app import make_app
 from attnprobe.view.server.serve import config
@@ -27,6 +28,7 @@ def make_run(tiny, path, *overrides, images=""):
     pipeline = Pipeline(tiny, recipe.probe, *stages, cache=FieldCache())
     path.mkdir(parents=True)
     list(Run(recipe, recipe.samples(), pipeline, RunFolder(path)))
+    write_report(path)
     return path
 
 
@@ -61,8 +63,30 @@ def serving(app):
 
 
 def pixels(page, selector="canvas"):
-    """What the first canvas shows, as text that differs where a pixel does."""
-    return page.locator(selector).first.evaluate("canvas => canvas.toDataURL()")
+    """What the first canvas shows, as text that differs where a pixel does.
+
+    Explorers draw in the next frame, so two are waited for.
+    """
+    return page.locator(selector).first.evaluate(
+        """async (canvas) => {
+            for (const _ of [1, 2]) await new Promise((done) => requestAnimationFrame(done));
+            return canvas.toDataURL();
+        }"""
+    )
+
+
+def wait_for_pictures(page, selector):
+    """Wait until there are pictures and all of them can be seen.
+
+    A page is loaded without its lazy pictures, so having gone there says nothing of them.
+    """
+    page.wait_for_function(
+        """(selector) => {
+            const all = [...document.querySelectorAll(selector)];
+            return all.length > 0 && all.every((image) => image.naturalWidth > 0);
+        }""",
+        arg=selector,
+    )
 
 
 def overflow(page):

@@ -16,7 +16,9 @@ from sklearn.datasets import load_sample_image
 from attnprobe.aggregate.multiscale import Multiscale
 from attnprobe.errors import AttnProbeError
 from attnprobe.fields import Segmentation, WordMaps
+from attnprobe.pictures.palette import segment_colours
 from attnprobe.probe import Probe
+from attnprobe.resample import pool
 from attnprobe.view.explorer import (
     SCRIPT,
     STYLE,
@@ -26,9 +28,7 @@ from attnprobe.view.explorer import (
     explorer_payload,
     labels_payload,
 )
-from attnprobe.view.maps import pool
-from attnprobe.view.palette import segment_colours
-from tests.view.test_maps import random_rows
+from tests.view.test_layer_maps import random_rows
 
 PHOTO = Image.fromarray(load_sample_image("china.jpg"))
 

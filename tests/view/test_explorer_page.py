@@ -2,6 +2,7 @@
 
 import json
 import re
+import time
 
 import numpy as np
 import pytest
@@ -10,6 +11,7 @@ from PIL import Image
 from playwright.sync_api import expect
 
 from attnprobe.fields import Segmentation, WordMaps
+from attnprobe.pictures.palette import segment_colours
 from attnprobe.view.explorer import (
     SCRIPT,
     STYLE,
@@ -19,7 +21,6 @@ from attnprobe.view.explorer import (
     explorer_payload,
     labels_payload,
 )
-from attnprobe.view.palette import segment_colours
 
 GRID = (6, 8)
 SIZE = (384, 512)
@@ -54,10 +55,14 @@ def random_maps(name="first", heads=1, steps=1, grid=GRID, seed=0):
     return Maps(name, grid, torch.from_numpy(rows).float(), names)
 
 
-@pytest.fixture
-def photo():
+def picture():
     noise = np.random.default_rng(1).integers(0, 255, (12, 16, 3), dtype=np.uint8)
     return Image.fromarray(noise).resize(SIZE[::-1], Image.Resampling.BICUBIC)
+
+
+@pytest.fixture
+def photo():
+    return picture()
 
 
 @pytest.fixture
@@ -140,9 +145,11 @@ def readout(page):
     return page.locator(".readout").inner_text()
 
 
-def choose(page, control, option):
-    page.get_by_label(control).select_option(option)
-    page.wait_for_timeout(100)
+def assert_comes_to_show(page, expected, seconds=10):
+    """The map that is drawn is the expected one, soon: what was chosen is unpacked first."""
+    end = time.monotonic() + seconds
+    while np.abs(shown_map(page) - expected).max() > 2 / 255:
+        assert time.monotonic() < end, "the map is another one still"
 
 
 def test_hovering_shows_the_place_s_map(show):
@@ -207,13 +214,14 @@ def test_layers_heads_and_steps(show):
         ("head 2", "step 1", rows[2, 1]),
         ("mean of 3 heads", "step 0", rows[:, 0].mean(0)),
     ]:
-        choose(page, "Head", head)
-        choose(page, "Step", step)
-        assert np.abs(shown_map(page) - as_shown(expected)).max() <= 2 / 255
-    choose(page, "Layer", "second · 3×4")
+        page.get_by_label("Head").select_option(head)
+        page.get_by_label("Step").select_option(step)
+        assert_comes_to_show(page, as_shown(expected))
+    page.get_by_label("Layer").select_option("second · 3×4")
     expect(page.get_by_label("Layer")).to_be_focused()
     expect(page.get_by_label("Head")).to_have_count(0)
-    assert readout(page).startswith("Row 0, column 0 of 3×4. Its attention in second peaks")
+    told = re.compile("^Row 0, column 0 of 3×4. Its attention in second peaks")
+    expect(page.locator(".readout")).to_have_text(told)
 
 
 def test_a_pooled_layer_says_so(show):
@@ -225,9 +233,9 @@ def test_words(show):
     words = WordMaps(torch.rand(2, *GRID, generator=torch.Generator().manual_seed(3)), ("cat", "a"))
     page = show(words=words)
     only_attention(page)
-    choose(page, "Word", "cat")
+    page.get_by_label("Word").select_option("cat")
     expected = as_shown(words["cat"].numpy().ravel())
-    assert np.abs(shown_map(page) - expected).max() <= 2 / 255
+    assert_comes_to_show(page, expected)
     move_to(page, 1, 2)
     value = float(f"{100 * words['cat'][1, 2]:.2g}")
     assert f"Its attention to “cat” is {value:g} %; “cat” peaks at row" in readout(page)
@@ -310,7 +318,7 @@ def test_regrouping_live_keeps_only_the_newest_wish(page, photo, tmp_path):
     }
     regroup = f"""{{ regroup: async (threshold) => {{
         (window.asked ??= []).push(threshold);
-        await new Promise((done) => setTimeout(done, 150));
+        await (window.wait ??= new Promise((done) => {{ window.go = done; }}));
         if (threshold > 1) throw new Error("too high");
         return ({json.dumps(answers)})[Math.round(8 * threshold)];
     }} }}"""
@@ -319,6 +327,7 @@ def test_regrouping_live_keeps_only_the_newest_wish(page, photo, tmp_path):
     slider = page.get_by_label("Threshold")
     for value in ("0.25", "0.5", "0.75", "1"):
         slider.fill(value)
+    page.evaluate("window.go()")  # the first answer comes after all four wishes
     expect(page.locator("summary")).to_have_text("8 segments")
     assert page.evaluate("window.asked") == [0.25, 1]
     slider.fill("1.25")
@@ -350,8 +359,7 @@ def test_several_explorers_share_one_module_and_wait_until_they_are_seen(page, p
     for number in range(4):
         page.locator(".attnprobe-explorer").nth(number).scroll_into_view_if_needed()
         expect(page.locator("figcaption", has_text=f"number {number}")).to_be_visible()
-    page.wait_for_timeout(200)
-    assert page.locator("canvas").count() == 4
+    expect(page.locator("canvas")).to_have_count(4)
 
 
 def test_every_control_is_reached_by_tab_and_shows_it(show):
@@ -428,8 +436,8 @@ def test_names_are_only_ever_text(show):
     page = show(random_maps(NASTY), segmentation=labels, words=words, title=NASTY)
     page.on("dialog", lambda dialog: page.errors.append("a script ran"))
     expect(page.locator("figcaption")).to_have_text(NASTY)
-    choose(page, "Word", NASTY)
-    assert NASTY in readout(page)
+    page.get_by_label("Word").select_option(NASTY)
+    expect(page.locator(".readout")).to_contain_text(f"“{NASTY}”")
     assert page.locator("img, b, [onerror]").count() == 0
     page.wait_for_timeout(100)
 
@@ -495,32 +503,3 @@ def test_nothing_overlaps_or_sticks_out(show, page, voronoi, width):
                 for start, length in (("x", "width"), ("y", "height"))
             ]
             assert any(apart), (one, other)
-
-
-def test_from_hover_to_picture_in_50_ms(show, voronoi):
-    page = show(random_maps(grid=(32, 32)), segmentation=Segmentation(voronoi(*SIZE, 8)))
-    times = page.evaluate(
-        """async () => {
-            const canvas = document.querySelector("canvas");
-            const readout = document.querySelector(".readout");
-            const box = canvas.getBoundingClientRect();
-            const times = [];
-            for (let i = 0; i < 30; i += 1) {
-                await new Promise((done) => setTimeout(done, 20));
-                const before = readout.textContent;
-                const start = performance.now();
-                canvas.dispatchEvent(new PointerEvent("pointermove", {
-                    clientX: box.left + (box.width * (i + 0.5)) / 32,
-                    clientY: box.top + box.height / 2,
-                    pointerType: "mouse",
-                }));
-                while (readout.textContent === before) {
-                    await new Promise((done) => requestAnimationFrame(done));
-                }
-                canvas.getContext("2d").getImageData(0, 0, 1, 1); // waits until it is drawn
-                times.push(performance.now() - start);
-            }
-            return times;
-        }"""
-    )
-    assert np.median(times) < 50

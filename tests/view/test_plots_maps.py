@@ -9,8 +9,8 @@ from PIL import Image
 import attnprobe as ap
 from attnprobe.errors import AttnProbeError
 from attnprobe.fields import Segmentation, WordMaps
+from attnprobe.pictures.palette import palette
 from attnprobe.view import COLUMN, PAGE, attention_grid, head_grid, proposals, word_maps
-from attnprobe.view.palette import palette
 from attnprobe.view.plots.attention import _short
 from tests.view.figures import at, at_each, check_legible
 

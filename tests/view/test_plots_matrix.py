@@ -4,8 +4,8 @@ import torch
 from matplotlib import colormaps
 
 from attnprobe.fields import AttentionField, Segmentation
+from attnprobe.pictures.palette import palette
 from attnprobe.view import COLUMN, PAGE, affinity
-from attnprobe.view.palette import palette
 from tests.view.figures import at, at_each, check_legible
 
 VIRIDIS = colormaps["viridis"]

@@ -10,9 +10,9 @@ from PIL import Image
 
 from attnprobe.errors import AttnProbeError
 from attnprobe.fields import Segmentation
+from attnprobe.pictures.overlay import overlay
+from attnprobe.pictures.palette import ranked_by_area
 from attnprobe.view import COLUMN, PAGE, segments_over_time
-from attnprobe.view.overlay import overlay
-from attnprobe.view.palette import ranked_by_area
 from attnprobe.view.plots.steps import followed
 from tests.view.figures import check_legible
 

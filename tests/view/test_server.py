@@ -20,12 +20,20 @@ from pyarrow import parquet
 
 from attnprobe.cli import main
 from attnprobe.errors import RunError
-from attnprobe.run.maps import load_maps
-from attnprobe.view.labels import load_labels
+from attnprobe.pictures.labels import load_labels
+from attnprobe.run.kept_maps import load_maps
 from attnprobe.view.report_run import ShownRun, miou
 from attnprobe.view.server.app import FILES, Gallery, make_app
 from attnprobe.view.server.guard import HEADERS
-from tests.view.runs import EVIL, make_run, overflow, pixels, served, serving
+from tests.view.runs import (
+    EVIL,
+    make_run,
+    overflow,
+    pixels,
+    served,
+    serving,
+    wait_for_pictures,
+)
 
 ROOT = Path(__file__).parents[2]
 SECRET = "nobody may read this"
@@ -69,7 +77,7 @@ def test_the_gallery_has_the_worst_first_and_is_filtered(one, runs, page):
     assert scores[-1] is None
     page.goto(one)
     assert names(page) == [outcome.image for outcome in outcomes]
-    assert page.locator(".card img").evaluate_all("all => all.every(i => i.naturalWidth > 0)")
+    wait_for_pictures(page, ".card img")
     page.get_by_role("searchbox").fill("0001")
     assert names(page) == [o.image for o in outcomes if "0001" in o.image]
     assert page.locator("#count").inner_text() == "1 of 4 images"
@@ -170,7 +178,7 @@ def test_an_image_without_maps_is_shown_without_an_explorer(runs, tmp_path, page
     with served(old) as address:
         page.goto(f"{address}/images/0")
         assert page.get_by_text("No maps were kept of this image").is_visible()
-        assert page.locator("section img").evaluate("image => image.naturalWidth") > 0
+        wait_for_pictures(page, "section img")
         assert httpx.get(f"{address}/images/0/0/payload").status_code == 404
 
 

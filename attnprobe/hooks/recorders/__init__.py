@@ -2,11 +2,11 @@
 
 from attnprobe.hooks.recorders.base import Recorder
 from attnprobe.hooks.recorders.keep import Features, Keep
-from attnprobe.hooks.recorders.maps import HeadMax, HeadMean, PerHead, Pooled
 from attnprobe.hooks.recorders.places import token_places
 from attnprobe.hooks.recorders.rows import Rows
 from attnprobe.hooks.recorders.statistics import Entropy, TopK
-from attnprobe.hooks.recorders.tokens import TokenMaps
+from attnprobe.hooks.recorders.tokens import TextMaps, TokenMaps
+from attnprobe.hooks.recorders.whole import HeadMax, HeadMean, PerHead, Pooled
 
 __all__ = [
     "Entropy",
@@ -18,6 +18,7 @@ __all__ = [
     "Pooled",
     "Recorder",
     "Rows",
+    "TextMaps",
     "TokenMaps",
     "TopK",
     "token_places",

@@ -32,13 +32,13 @@ def head_mean(call: AttentionCall) -> torch.Tensor:
     A row masked altogether is zero, as in the output of PyTorch's kernels; NaN stays NaN.
     """
     if call.weights is not None:
-        return torch.cat([probs.mean(1) for _, probs in call.chunks()], 1)
+        return torch.cat([call.over_heads(probs) for _, probs in call.chunks()], 1)
     batch, heads, queries, keys = call.shape
     mask = None if call.mask is None else call.mask.expand(call.shape)
     # a mask of −1e4 makes the normaliser too coarse, and a row that sees nothing has none
     logsumexp = None if mask is not None or call.is_causal else _finite(call.logsumexp)
     total = call.q.new_empty((batch, queries, keys), dtype=torch.float32)
-    weights = total.new_full((1, heads), 1 / heads)
+    weights = total.new_tensor([call.shares or [1 / heads] * heads])
     step = min(queries, max(1, _ELEMENTS // (heads * keys)))
     # a fresh block a chunk would cost more in page faults than the softmax in it
     buffers = total.new_empty(1 if logsumexp is not None else 2, heads * step * keys)

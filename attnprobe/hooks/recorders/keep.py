@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Literal, get_args
 
 import torch
+from einops import rearrange
 
 from attnprobe.errors import CaptureError
 from attnprobe.hooks.call import AttentionCall
@@ -24,6 +25,13 @@ class Keep(Recorder):
     ``q``, ``k``, ``v``, ``out``: (batch, heads, tokens, width) in the model's type; ``logits``
     and ``probs``: (batch, heads, queries, keys) float32, large. One tensor is kept as itself,
     several as a dict. A mean over steps is taken by default of ``probs`` and ``out`` only.
+
+    Examples:
+        >>> layers = ap.Layers(kind="self", block="mid")
+        >>> with ap.capture(pipe.unet, layers, ap.Keep("q")) as seen:
+        ...     picture = pipe("a red disc", num_inference_steps=1).images[0]
+        >>> seen["mid_block.attentions.0.transformer_blocks.0.attn1"].shape  # a step first
+        torch.Size([1, 2, 4, 64, 32])
     """
 
     def __init__(self, *tensors: Tensor) -> None:
@@ -74,7 +82,7 @@ class Features(Recorder):
         grid = call.query_grid
         if grid is None:
             raise CaptureError(f"Features: the queries of {call.name} lie on no grid known")
-        out = call.out.transpose(1, 2).flatten(2)
+        out = rearrange(call.out, "batch heads tokens channels -> batch tokens (heads channels)")
         if self.projected:
             if call.projection is None:
                 raise CaptureError(f"Features: {call.name} has no projection to_out of its own")

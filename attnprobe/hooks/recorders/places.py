@@ -6,8 +6,7 @@ import itertools
 import re
 from typing import Any
 
-from attnprobe.errors import CaptureError
-from attnprobe.registry import did_you_mean
+from attnprobe.errors import CaptureError, did_you_mean
 
 _LETTER = "[0-9A-Za-zÀ-ԯ]"
 """Latin, Greek and Cyrillic, which part words by spaces; Chinese or Thai have no such borders."""
@@ -22,6 +21,20 @@ def find_word(prompt: str, word: str) -> re.Match[str] | None:
     return re.search(pattern, prompt, re.IGNORECASE) if word.strip() else None
 
 
+def require_word(prompt: str, word: str) -> re.Match[str]:
+    """Where a whole word first stands in a prompt; see `find_word`.
+
+    Raises:
+        CaptureError: the prompt doesn't have it.
+    """
+    found = find_word(prompt, word)
+    if found is not None:
+        return found
+    if not prompt.strip():
+        raise CaptureError(f"the prompt is empty, so it has no word {word!r}")
+    raise CaptureError(f"the prompt has no word {word!r}{did_you_mean(word, prompt.split())}")
+
+
 def token_places(tokenizer: Any, prompt: str, word: str) -> tuple[int, ...]:
     """The places of the tokens of a word (or of several words in a row) in a prompt.
 
@@ -32,11 +45,7 @@ def token_places(tokenizer: Any, prompt: str, word: str) -> tuple[int, ...]:
             tokenizer can't tell where its tokens lie.
     """
     _check_tokenizer(tokenizer)
-    found = find_word(prompt, word)
-    if found is None:
-        if not prompt.strip():
-            raise CaptureError(f"the prompt is empty, so it has no word {word!r}")
-        raise CaptureError(f"the prompt has no word {word!r}{did_you_mean(word, prompt.split())}")
+    found = require_word(prompt, word)
     text, origins = _converted(tokenizer, prompt)
     limit = tokenizer.model_max_length
     limited = {"truncation": True, "max_length": limit} if limit < _LONG else {}

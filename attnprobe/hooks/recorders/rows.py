@@ -28,6 +28,13 @@ class Rows(Recorder):
         points: (row, column) of each query on the layer's grid, or on `grid`; the token under a
             point's centre is taken on coarser and finer layers.
         grid: (height, width) that the points are counted on; the layer's own if None.
+
+    Examples:
+        >>> layers = ap.Layers(kind="self", block="mid")
+        >>> with ap.capture(pipe.unet, layers, ap.Rows(((0, 0), (3, 5)))) as seen:
+        ...     picture = pipe("a red disc", num_inference_steps=1).images[0]
+        >>> seen["mid_block.attentions.0.transformer_blocks.0.attn1"].shape
+        torch.Size([2, 2, 64])
     """
 
     points: Annotated[tuple[tuple[int, int], ...], MinLen(1)]
@@ -47,7 +54,7 @@ class Rows(Recorder):
         chunks = torch.tensor(wanted, device=device).split(
             max(1, _ELEMENTS // (batch * heads * keys))
         )
-        maps = torch.cat([call.probs(rows).mean(1) for rows in chunks], 1)
+        maps = torch.cat([call.over_heads(call.probs(rows)) for rows in chunks], 1)
         place = {row: number for number, row in enumerate(wanted)}
         chosen = [[place[start + token] for token in tokens] for start in starts]
         return maps[torch.arange(batch, device=device)[:, None], torch.tensor(chosen).to(device)]

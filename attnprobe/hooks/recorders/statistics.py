@@ -16,7 +16,15 @@ from attnprobe.registry import checked
 @checked
 @dataclass(frozen=True)
 class Entropy(Recorder):
-    """Entropy −Σ p ln p of every head's maps in nats: (batch, heads, queries) float32."""
+    """Entropy −Σ p ln p of every head's maps in nats: (batch, heads, queries) float32.
+
+    Examples:
+        >>> layers = ap.Layers(kind="self", block="mid")
+        >>> with ap.capture(pipe.unet, layers, ap.Entropy()) as seen:
+        ...     picture = pipe("a red disc", num_inference_steps=1).images[0]
+        >>> seen["mid_block.attentions.0.transformer_blocks.0.attn1"].shape  # a step first
+        torch.Size([1, 2, 4, 64])
+    """
 
     def record(self, call: AttentionCall) -> torch.Tensor:
         batch, heads, queries, _ = call.shape
@@ -36,6 +44,13 @@ class TopK(Recorder):
 
     Args:
         k: how many entries; all keys where a layer has fewer.
+
+    Examples:
+        >>> layers = ap.Layers(kind="self", block="mid")
+        >>> with ap.capture(pipe.unet, layers, ap.TopK(4)) as seen:
+        ...     picture = pipe("a red disc", num_inference_steps=1).images[0]
+        >>> seen["mid_block.attentions.0.transformer_blocks.0.attn1"]["indices"].shape
+        torch.Size([1, 2, 64, 4])
     """
 
     k: Annotated[int, Ge(1)] = 8
@@ -44,7 +59,7 @@ class TopK(Recorder):
 
     def record(self, call: AttentionCall) -> Value:
         k = min(self.k, call.shape[3])
-        found = [probs.mean(1).topk(k, 2) for _, probs in call.chunks()]
+        found = [call.over_heads(probs).topk(k, 2) for _, probs in call.chunks()]
         values = torch.cat([top.values for top in found], 1)
         indices = torch.cat([top.indices for top in found], 1)
         return {"values": values, "indices": indices.to(torch.int32)}

@@ -30,6 +30,10 @@ class TokenMaps(Recorder):
 
     Args:
         tokens: word -> the places of its tokens in the text; `TokenMaps.of` finds them.
+
+    Examples:
+        >>> ap.TokenMaps.of(pipe.tokenizer, "a red disc", ["disc"])
+        TokenMaps(tokens={'disc': (3,)})
     """
 
     tokens: Annotated[dict[str, Annotated[tuple[Place, ...], MinLen(1)]], MinLen(1)]
@@ -72,8 +76,30 @@ class TokenMaps(Recorder):
                         f"{text.stop - text.start} text tokens"
                     )
                 columns[item, [text.start + place for place in places], number] = 1
-        maps = torch.cat([probs.mean(1) @ columns for _, probs in call.chunks()], 1)
+        maps = torch.cat([call.over_heads(probs) @ columns for _, probs in call.chunks()], 1)
         return torch.stack([maps[item, call.image_queries(item)] for item in range(batch)])
+
+
+@checked
+@dataclass(frozen=True)
+class TextMaps(Recorder):
+    """Maps of every token of the text, by head mean: (batch, image queries, text keys) float32.
+
+    Values are shares of all keys, the image's own included: a query's row sums to the part that
+    goes to the text. Start, end and padding are tokens as well.
+    """
+
+    linear = EVERY_AXIS
+    probabilities = True
+
+    def record(self, call: AttentionCall) -> torch.Tensor | None:
+        batch = call.shape[0]
+        if not all(any(role == "text" for role, _ in call.keys.roles(i)) for i in range(batch)):
+            return None
+        maps = torch.cat([call.over_heads(probs) for _, probs in call.chunks()], 1)
+        return torch.stack(
+            [maps[i, call.image_queries(i)][:, call.text_keys(i)] for i in range(batch)]
+        )
 
 
 def _check_given(tokenizer: Any, prompt: Any, words: Any) -> None:

@@ -8,12 +8,11 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from attnprobe.errors import AttnProbeError
+from attnprobe.errors import AttnProbeError, did_you_mean
 from attnprobe.fields import AttentionField
 from attnprobe.hooks import Capture, PerHead, Records
 from attnprobe.pipeline import as_image
-from attnprobe.registry import did_you_mean
-from attnprobe.view.maps import Maps, maps_of
+from attnprobe.view.layer_maps import Maps, maps_of
 from attnprobe.view.plots.panels import (
     Place,
     aspect_of,

@@ -13,7 +13,7 @@ from attnprobe.evaluate import image_scores
 from attnprobe.evaluate.bootstrap import mean_interval
 from attnprobe.fields import AttentionField, Segmentation
 from attnprobe.group.diffseg import DiffSeg
-from attnprobe.view.palette import OKABE_ITO
+from attnprobe.pictures.palette import OKABE_ITO
 from attnprobe.view.plots.plot import COLUMN, Plot, style
 
 

@@ -6,7 +6,7 @@ import numpy as np
 from matplotlib.colors import LogNorm
 
 from attnprobe.fields import AttentionField, Segmentation
-from attnprobe.view.palette import ranked_by_area, segment_colours
+from attnprobe.pictures.palette import ranked_by_area, segment_colours
 from attnprobe.view.plots.plot import COLUMN, Plot, style
 
 _RANGE = (0.1, 10.0)

@@ -8,8 +8,8 @@ import numpy as np
 
 from attnprobe.errors import AttnProbeError
 from attnprobe.fields import Segmentation
+from attnprobe.pictures.palette import segment_colours
 from attnprobe.pipeline import as_image
-from attnprobe.view.palette import segment_colours
 from attnprobe.view.plots.panels import aspect_of, key_to_maps, panels, show_map
 from attnprobe.view.plots.plot import PAGE, Plot, style
 

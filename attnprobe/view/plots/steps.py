@@ -12,8 +12,8 @@ from scipy.optimize import linear_sum_assignment
 
 from attnprobe.errors import AttnProbeError
 from attnprobe.fields import Segmentation
+from attnprobe.pictures.palette import ranked_by_area, segment_colours
 from attnprobe.pipeline import as_image
-from attnprobe.view.palette import ranked_by_area, segment_colours
 from attnprobe.view.plots.film import write_gif, write_mp4
 from attnprobe.view.plots.panels import aspect_of, columns_for, panels
 from attnprobe.view.plots.plot import PAGE, Plot, style

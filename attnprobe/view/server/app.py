@@ -18,7 +18,7 @@ from attnprobe.errors import AttnProbeError, RunError
 from attnprobe.run.outcome import Outcome
 from attnprobe.view.explorer import SCRIPT, STYLE, labels_payload
 from attnprobe.view.report import template
-from attnprobe.view.report_run import SLIDER, ShownRun, miou, said
+from attnprobe.view.report_run import SLIDER, ShownRun, miou, numbers_of
 from attnprobe.view.server.guard import Guard
 
 _VIEW = Path(__file__).parents[1]
@@ -200,4 +200,4 @@ def _threshold(text: str) -> float:
 
 def _page(name: str, **values: Any) -> Response:
     page = template("attnprobe.view.server", f"{name}.html")
-    return HTMLResponse(page.render(said=said, **values))
+    return HTMLResponse(page.render(numbers_of=numbers_of, **values))

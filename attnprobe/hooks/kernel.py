@@ -1,0 +1,70 @@
+"""A call of an attention kernel as the taps see it, and who listens to it."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Literal, Protocol
+
+import torch
+
+from attnprobe.hooks.layers import Layer
+
+Policy = Literal["tap", "force_native", "error"]
+"""What is done with a kernel that keeps no probabilities; see `AttentionHooks`."""
+
+
+@dataclass(frozen=True, eq=False)
+class Kernel:
+    """Arguments and result of one attention kernel, heads before tokens; see `AttentionCall`."""
+
+    q: torch.Tensor
+    k: torch.Tensor
+    v: torch.Tensor
+    mask: torch.Tensor | None
+    scale: float
+    is_causal: bool
+    out: torch.Tensor
+    logsumexp: torch.Tensor | None = None
+    weights: torch.Tensor | None = None
+
+
+class _Depth(threading.local):
+    value = 0
+
+
+_depth = _Depth()
+
+
+def depth() -> int:
+    """How many computations of this thread are unheard, one inside the other."""
+    return _depth.value
+
+
+@contextmanager
+def unheard() -> Iterator[None]:
+    """For what is computed inside a kernel or by an observer, which is no call of the model's.
+
+    Taps opened inside (an observer may capture another model) do hear it.
+    """
+    _depth.value += 1
+    try:
+        yield
+    finally:
+        _depth.value -= 1
+
+
+class Listener(Protocol):
+    """A tap, as those see it who tell it of calls."""
+
+    policy: Policy
+    calls: int
+
+    @property
+    def layer(self) -> Layer | None:
+        """The layer at work on this thread, if one is and its calls are wanted."""
+
+    def tell(self, layer: Layer, kernel: Kernel) -> torch.Tensor | None:
+        """Told of a call; what is to take the place of its output, if anything."""
