@@ -15,6 +15,7 @@ import torch
 from diffusers import UNet2DConditionModel
 from hypothesis import settings
 
+from attnprobe.field_key import _arithmetic
 from attnprobe.identity import identity
 from attnprobe.models import Model, ModelSpec
 
@@ -74,6 +75,14 @@ def _ctrl_c_is_heard():
     """A shell's background jobs ignore Ctrl-C, and so would the tests' own processes."""
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+@pytest.fixture(autouse=True)
+def _arithmetic_stays():
+    """How torch rounds is the process's, and so the next test's too."""
+    before = _arithmetic(torch.device("cpu"))
+    yield
+    assert _arithmetic(torch.device("cpu")) == before, "this test has changed torch's settings"
 
 
 @pytest.fixture

@@ -139,8 +139,9 @@ def main(argv: Iterable[str] | None = None) -> None:
     """Run the three stages."""
     args = options().parse_args(None if argv is None else list(argv))
     torch.manual_seed(args.seed)
-    torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = True
-    torch.backends.cudnn.benchmark = True
+    if torch.device(args.device).type == "cuda":
+        torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = True
+        torch.backends.cudnn.benchmark = True
     photographs = list_photographs(args.photographs)
     counts = dict(zip(KINDS, args.pictures, strict=True))
     if not photographs:
