@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Annotated, Literal
 
-from annotated_types import Gt, Lt
+from annotated_types import Ge, Lt
 
 from attnprobe.aggregate.multiscale import Multiscale
 from attnprobe.fields import AttentionField
@@ -35,11 +35,11 @@ class Markov:
 
     Args:
         weights: ``stationary`` or ``absorbing``.
-        stop: s, the chance that a walk stops at each step.
+        stop: s, the chance that a walk stops at each step; less than 1e-9 leaves rounding alone.
     """
 
     weights: Literal["stationary", "absorbing"] = "absorbing"
-    stop: Annotated[float, Gt(0), Lt(1)] = 0.15
+    stop: Annotated[float, Ge(1e-9), Lt(1)] = 0.15
 
     def __call__(self, fields: Sequence[AttentionField]) -> AttentionField:
         """Fold one field a layer into one on the finest grid."""
