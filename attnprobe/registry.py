@@ -28,6 +28,7 @@ KINDS = {
     "aggregators": "attnprobe.aggregate",
     "groupers": "attnprobe.group",
     "refiners": "attnprobe.refine",
+    "labellers": "attnprobe.label",
 }
 
 
@@ -80,6 +81,7 @@ source = functools.partial(register, "sources")
 aggregator = functools.partial(register, "aggregators")
 grouper = functools.partial(register, "groupers")
 refiner = functools.partial(register, "refiners")
+labeller = functools.partial(register, "labellers")
 
 
 _disabled: dict[tuple[str, str], str] = {}

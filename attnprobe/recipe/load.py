@@ -134,6 +134,7 @@ def check(value: Value, default_name: str, faults: Faults) -> Recipe:
         "aggregate": lambda v: component("aggregators", v, "aggregate", faults),
         "group": lambda v: component("groupers", v, "group", faults),
         "refine": lambda v: components("refiners", v, "refine", faults),
+        "label": lambda v: None if v.data is None else component("labellers", v, "label", faults),
         "evaluate": lambda v: make(Evaluate, v, "evaluate", faults),
         "seed": lambda v: convert(Seed, v, "seed", faults),
     }
