@@ -35,7 +35,7 @@ class CrossAttention:
         rule: ``mean``: the word of the largest mean over the segment; ``majority``: the word that
             is the largest at most of its pixels.
         least: a word's mean over the segment must be at least so many times its mean over the
-            picture, or the segment has no name; 0 names all.
+            picture, or the segment has no name; 0 names all from which a word is looked at.
     """
 
     text: Literal["prompt", "caption"] = "prompt"

@@ -40,7 +40,7 @@ def name_segments(
         rule: ``mean``: the word of the largest mean over the segment (Tian et al. 2024, section
             3.4); ``majority``: the word that is largest at most of its pixels.
         least: how many times its mean over the whole picture the word's mean over the segment must
-            be at least.
+            be at least; one that isn't looked at from a segment at all is never its name.
 
     Returns:
         Labels of the same size, without proposals; a name's number is the lowest of its segments'.
@@ -48,8 +48,8 @@ def name_segments(
     present, areas, sums, votes = _totals(normalised(maps.maps, normalise), segmentation.labels)
     means = sums / areas
     winners = (means if rule == "mean" else votes).argmax(0)
-    whole = sums.sum(1) / areas.sum()
-    stands_out = means[winners, np.arange(len(present))] >= least * whole[winners]
+    within, whole = means[winners, np.arange(len(present))], sums.sum(1) / areas.sum()
+    stands_out = (within > 0) & (within >= least * whole[winners])
     found = [maps.words[w] if out else None for w, out in zip(winners, stands_out, strict=True)]
     return renamed(segmentation, present, found)
 

@@ -94,6 +94,6 @@ def _places(labels: np.ndarray, names: Mapping[int, str]) -> dict[int, tuple[int
     found = ndimage.maximum_position(room, thin, there)
     height, width = labels.shape
     return {
-        int(number): (min((x - 1) * step, width - 1), min((y - 1) * step, height - 1))
+        int(number): (min((int(x) - 1) * step, width - 1), min((int(y) - 1) * step, height - 1))
         for number, (y, x) in zip(there, found, strict=True)
     }

@@ -43,8 +43,8 @@ def save_names(path: Path, segmentation: Segmentation) -> None:
         temporary.write_text(f"{text}\n", encoding="utf-8")
 
 
-def load_names(path: Path) -> list[LegendLine]:
-    """What `save_names` wrote; empty if there is no such file.
+def load_names(path: Path) -> list[LegendLine] | None:
+    """What `save_names` wrote; None if there is no such file.
 
     Raises:
         RunError: it can't be read, or holds something else.
@@ -52,7 +52,7 @@ def load_names(path: Path) -> list[LegendLine]:
     try:
         found = json.loads(read_text(path))
     except FileNotFoundError:
-        return []
+        return None
     except (OSError, ValueError, RecursionError) as error:
         raise RunError(f"{path}: can't be read: {error}") from None
     return [LegendLine(**line) for line in checked(_FORM, found, path)]

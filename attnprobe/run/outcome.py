@@ -186,7 +186,7 @@ class _Kept:
             yield folder.maps(image), partial(save_maps, picture=self.seen, field=self.field)
         if with_maps and isinstance(self.field, WordMaps):
             yield folder.words(image), partial(save_words, picture=self.seen, maps=self.field)
-        if self.segmentation.names:
+        if self.segmentation.names is not None:
             yield folder.names(image), partial(save_names, segmentation=self.segmentation)
         yield folder.labels(image), self.segmentation.save
         yield folder.overlay(image), partial(_save, self.overlay)

@@ -24,6 +24,7 @@ SECTIONS = {
     "aggregators": "aggregate",
     "groupers": "group",
     "refiners": "refine",
+    "labellers": "label",
 }
 
 
