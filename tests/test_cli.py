@@ -251,7 +251,7 @@ def test_ctrl_c_keeps_what_is_done_and_says_so(tmp_path):
 
 
 def test_help_lists_every_command_under_what_one_does_with_it(attnprobe):
-    from attnprobe.cli.app import SECTIONS, app
+    from attnprobe.cli.root import SECTIONS, app
 
     known = sorted(typer.main.get_command(app).commands)
     assert sorted(name for names in SECTIONS.values() for name in names) == known

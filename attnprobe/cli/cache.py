@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import typer
 
-from attnprobe.cli.app import app
+from attnprobe.cli.root import app
 from attnprobe.cli.terminal import Debug, told
 
 cache = typer.Typer(

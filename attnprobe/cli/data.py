@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from attnprobe.cli.app import app
+from attnprobe.cli.root import app
 from attnprobe.cli.terminal import Debug, print_columns, tell, told
 from attnprobe.errors import AttnProbeError
 from attnprobe.files import printable

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from attnprobe.cli.app import app
+from attnprobe.cli.root import app
 from attnprobe.cli.terminal import Debug, print_columns, quieten, tell, told
 from attnprobe.errors import AttnProbeError, did_you_mean
 
@@ -61,9 +61,9 @@ def show(
 ) -> None:
     """Print a whole recipe, and where each value comes from."""
     with told(debug):
-        from attnprobe.recipe.show import show
+        from attnprobe.recipe.annotated import annotated_yaml
 
-        typer.echo(show(recipe, changes or []), nl=False)
+        typer.echo(annotated_yaml(recipe, changes or []), nl=False)
 
 
 @app.command("list")
