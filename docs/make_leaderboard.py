@@ -18,14 +18,14 @@ import numpy as np
 from attnprobe import registry
 from attnprobe.data.scenes import Scenes
 from attnprobe.evaluate import mean_interval
-from attnprobe.evaluate.leaderboard import Entry, leaderboard
+from attnprobe.evaluate.leaderboard import LeaderboardEntry, leaderboard_tables
 from attnprobe.pipeline import Pipeline
 from attnprobe.recipe import Recipe, load_recipe
 from attnprobe.run.folder import RECIPE, RunFolder
 from attnprobe.run.measured import measured
 from attnprobe.run.results import Results
 from attnprobe.run.sweep import runs_of
-from attnprobe.view.terminal.leaderboard import plot
+from attnprobe.view.terminal.leaderboard import plot_leaderboard
 
 PAGE = Path(__file__).with_name("leaderboard.md")
 PICTURE = PAGE.parent / "images" / "leaderboard.png"
@@ -44,7 +44,8 @@ def main(folder: Path) -> None:
     looked, base = looked_at(runs[0][0])
     rows = [row(recipe, results, looked, base) for recipe, results in runs]
     rows.sort(key=lambda cells: -cells["all"])
-    plot(leaderboard([entry(run) for run in runs_of(RunFolder(folder))]), PICTURE)
+    entries = [entry(run) for run in runs_of(RunFolder(folder))]
+    plot_leaderboard(leaderboard_tables(entries), PICTURE)
     pictures = len(runs[0][1].done)
     titles = ["method", "told", *STYLES, "all", "ACC", "segments", "seconds"]
     lines = [f"| {' | '.join(titles)} |", "|---|---|" + "---:|" * (len(titles) - 2)]
@@ -60,7 +61,7 @@ def main(folder: Path) -> None:
     PAGE.write_text(f"{before}{BEGIN}\n{table}\n{END}{after}", encoding="utf-8")
 
 
-def entry(run: RunFolder) -> Entry:
+def entry(run: RunFolder) -> LeaderboardEntry:
     """A point as a bar, by the name of its method."""
     return replace(measured(run), method=method(load_recipe(run.path / RECIPE)))
 

@@ -14,7 +14,7 @@ import typer
 
 from attnprobe import registry
 from attnprobe.cli import app
-from attnprobe.cli.app import in_words
+from attnprobe.cli.root import in_words
 from attnprobe.recipe.description import NESTED, keys
 from attnprobe.recipe.docstring import Docstring
 from attnprobe.recipe.json_schema import SECTIONS

@@ -1,5 +1,7 @@
 """The order of the house: imports point one way, and no folders import each other in a circle."""
 
+import sys
+from importlib import import_module
 from itertools import groupby
 from pathlib import Path
 
@@ -62,3 +64,16 @@ def test_no_folders_import_each_other_in_a_circle(graph):
 def test_files_that_import_each_other_are_known(graph):
     imports = {m: set(graph.find_modules_directly_imported_by(m)) for m in graph.modules}
     assert circles(imports) == set(PAIRS)
+
+
+def test_no_name_hides_a_module(graph):
+    names = sorted(graph.modules - {"attnprobe.__main__"})
+    for name in names:
+        import_module(name)
+    parts = [name.rpartition(".") for name in names if "." in name]
+    hidden = [
+        f"{parent}.{leaf}"
+        for parent, _, leaf in parts
+        if getattr(sys.modules[parent], leaf) is not sys.modules[f"{parent}.{leaf}"]
+    ]
+    assert hidden == []

@@ -251,7 +251,7 @@ def test_ctrl_c_keeps_what_is_done_and_says_so(tmp_path):
 
 
 def test_help_lists_every_command_under_what_one_does_with_it(attnprobe):
-    from attnprobe.cli.app import SECTIONS, app
+    from attnprobe.cli.root import SECTIONS, app
 
     known = sorted(typer.main.get_command(app).commands)
     assert sorted(name for names in SECTIONS.values() for name in names) == known
@@ -263,10 +263,19 @@ def test_help_lists_every_command_under_what_one_does_with_it(attnprobe):
         assert [line.split()[0] for line in section.splitlines()] == list(names)
 
 
-@pytest.mark.parametrize("command", ["run", "view", "compare", "leaderboard", "validate", "rerun"])
-def test_help_says_types_and_bounds_in_words(attnprobe, command):
-    _, out, _ = attnprobe(command, "--help")
-    assert not re.search(r"<(str|path|int|list)|list\[|x[<>]=|<=x", out)
+def test_help_says_types_and_bounds_in_words(attnprobe):
+    from attnprobe.cli.root import app
+
+    root = typer.main.get_command(app).commands
+    words = [[name] for name in root]
+    words += [[name, inner] for name in root for inner in getattr(root[name], "commands", ())]
+    assert ["data", "check"] in words
+    for command in words:
+        status, out, _ = attnprobe(*command, "-h")
+        assert status == 0
+        assert not re.search(
+            r"<(str|path|int|list)|list\[|x[<>]=|<=x|\.\.\.$", out.partition("\n")[2]
+        )
 
 
 def test_a_mistyped_command_is_told_the_nearest(attnprobe):

@@ -83,8 +83,8 @@ def test_a_run_with_its_report_needs_no_extra(tmp_path):
             "matplotlib",
             "a leaderboard's plot",
             "from pathlib import Path\n"
-            "    from attnprobe.view.terminal.leaderboard import plot\n"
-            "    plot([], Path('a.png'))",
+            "    from attnprobe.view.terminal.leaderboard import plot_leaderboard\n"
+            "    plot_leaderboard([], Path('a.png'))",
         ),
         (
             "notebook",

@@ -3,7 +3,7 @@
 # In the order in which --help lists their commands.
 from attnprobe.cli import run, results, view, export, evaluate, leaderboard, reproduce  # isort: skip
 from attnprobe.cli import recipes, new, models, cache, data  # isort: skip
-from attnprobe.cli.app import app, main
+from attnprobe.cli.root import app, main
 
 __all__ = [
     "app",

@@ -2,14 +2,10 @@
 
 from __future__ import annotations
 
-import typer
-
-from attnprobe.cli.app import app
+from attnprobe.cli.root import App, app
 from attnprobe.cli.terminal import Debug, told
 
-cache = typer.Typer(
-    help="The cache of fields that runs share.", no_args_is_help=True, rich_markup_mode=None
-)
+cache = App("The cache of fields that runs share.", no_args_is_help=True)
 app.add_typer(cache, name="cache")
 
 

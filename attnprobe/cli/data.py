@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from attnprobe.cli.app import app
+from attnprobe.cli.root import App, app
 from attnprobe.cli.terminal import Debug, print_columns, tell, told
 from attnprobe.errors import AttnProbeError
 from attnprobe.files import printable
@@ -15,9 +15,7 @@ from attnprobe.files import printable
 if TYPE_CHECKING:
     from attnprobe.data.inventory import Inventory
 
-data = typer.Typer(
-    help="The datasets that runs take images from.", no_args_is_help=True, rich_markup_mode=None
-)
+data = App("The datasets that runs take images from.", no_args_is_help=True)
 app.add_typer(data, name="data")
 
 
@@ -40,7 +38,10 @@ def check(
     ] = None,
     debug: Debug = False,
 ) -> None:
-    """Say what of a dataset is there and what is missing, and show three samples with labels."""
+    """Say what of a dataset is missing; show three samples.
+
+    What is there is counted, and the samples are shown with their labels.
+    """
     with told(debug):
         from attnprobe.data.sheet import save_sheet
 

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from attnprobe.cli.app import app
+from attnprobe.cli.root import app
 from attnprobe.cli.terminal import Debug, quieten, told
 from attnprobe.errors import AttnProbeError
 
@@ -54,18 +54,18 @@ def evaluate(
         from attnprobe.evaluate.scorer import Scorer, common_classes
         from attnprobe.recipe import load_recipe
         from attnprobe.view.terminal.console import console
-        from attnprobe.view.terminal.evaluation import show_evaluation, watched
+        from attnprobe.view.terminal.scores import show_scores, watched
 
         if output is not None:
             check_output(output)
         said = _overrides(dataset, root, protocol, match)
         # A recipe checks what is said of images and of scores; of its other stages none is used.
         chosen = load_recipe(recipe or "diffseg", [*said, *(changes or [])])
-        scoring = Scorer(chosen.evaluate.rules, common_classes(chosen.sources))
-        found = evaluate_predictions(predictions, watched(chosen.samples()), scoring)
+        scorer = Scorer(chosen.evaluate.effective_protocol, common_classes(chosen.sources))
+        found = evaluate_predictions(predictions, watched(chosen.samples()), scorer)
         if output is not None:
             found.save(output)
-        show_evaluation(found, console())
+        show_scores(found, console())
     raise typer.Exit(1 if found.left_out else 0)
 
 

@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from attnprobe.cli.app import app
+from attnprobe.cli.root import app
 from attnprobe.cli.terminal import Debug, told
 from attnprobe.errors import RunError
 
 if TYPE_CHECKING:
-    from attnprobe.evaluate.people_table import Method
+    from attnprobe.evaluate.people_rows import Method
 
 
 class Format(StrEnum):
@@ -44,14 +44,19 @@ def leaderboard(
     Where protocols differ it says so.
     """
     with told(debug):
-        from attnprobe.evaluate.leaderboard import leaderboard as tables_of
-        from attnprobe.evaluate.people_table import people_csv, people_markdown, show_people
+        from attnprobe.evaluate.leaderboard import leaderboard_tables
         from attnprobe.run.folder import RunFolder
         from attnprobe.run.measured import measured
         from attnprobe.run.people import against_people
         from attnprobe.run.sweep import runs_of
-        from attnprobe.view.terminal import leaderboard as view
         from attnprobe.view.terminal.console import console
+        from attnprobe.view.terminal.leaderboard import (
+            comma_separated,
+            markdown,
+            plot_leaderboard,
+            show_table,
+        )
+        from attnprobe.view.terminal.people import people_csv, people_markdown, show_people
 
         rows, unscored, people = [], [], []
         for path in runs or []:
@@ -70,26 +75,27 @@ def leaderboard(
             typer.echo(f"note: {left_out}", err=True)
         against = _against(people, dataset, shown=not rows)
         # Alone, scores against people are shown alone.
-        tables = [] if against and not rows and (people or dataset) else tables_of(rows, dataset)
+        people_alone = against and not rows and (people or dataset)
+        tables = [] if people_alone else leaderboard_tables(rows, dataset)
         if plot is not None:
             if not tables:
                 raise RunError(
                     f"{plot}: mIoU is what is drawn, and these runs are scored otherwise"
                 )
-            view.plot(tables, plot)
+            plot_leaderboard(tables, plot)
         if form is Format.csv:
             # Measures differ, and so do the columns: an empty line is between the two.
-            parts = [view.comma_separated(tables)] if tables else []
+            parts = [comma_separated(tables)] if tables else []
             parts += [people_csv([m for methods in against for m in methods])] if against else []
             typer.echo("\n".join(parts), nl=False)
             for warning in (warning for table in tables for warning in table.warnings):
                 typer.echo(f"warning: {warning}", err=True)
         elif form is Format.markdown:
-            texts = [view.markdown(table) for table in tables]
+            texts = [markdown(table) for table in tables]
             texts += [people_markdown(methods) for methods in against]
             typer.echo("\n".join(texts), nl=False)
         else:
-            shown = [partial(view.show_table, table) for table in tables]
+            shown = [partial(show_table, table) for table in tables]
             shown += [partial(show_people, methods) for methods in against]
             for number, show in enumerate(shown):
                 if number:
@@ -105,7 +111,7 @@ def _against(people: list[Method], dataset: str | None, shown: bool) -> list[lis
         dataset: the only one that is wanted.
         shown: whether published rows are shown where there are no runs.
     """
-    from attnprobe.evaluate.people_table import beside_published
+    from attnprobe.evaluate.people_rows import beside_published
     from attnprobe.evaluate.published import published
 
     names = dict.fromkeys(method.dataset for method in people)

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from attnprobe.cli.app import app
+from attnprobe.cli.root import app
 from attnprobe.cli.run import model_named
 from attnprobe.cli.terminal import Debug, print_columns, quieten, told
 

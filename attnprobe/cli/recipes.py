@@ -7,14 +7,12 @@ from typing import Annotated
 
 import typer
 
-from attnprobe.cli.app import app
+from attnprobe.cli.root import App, app
 from attnprobe.cli.terminal import Debug, print_columns, quieten, tell, told
 from attnprobe.errors import AttnProbeError, did_you_mean
 
-recipes_app = typer.Typer(
-    help="List the recipes that come with attnprobe, or copy one.",
-    invoke_without_command=True,
-    rich_markup_mode=None,
+shipped_recipes = App(
+    "List the recipes that come with attnprobe, or copy one.", invoke_without_command=True
 )
 
 
@@ -61,9 +59,9 @@ def show(
 ) -> None:
     """Print a whole recipe, and where each value comes from."""
     with told(debug):
-        from attnprobe.recipe.show import show
+        from attnprobe.recipe.annotated import annotated_yaml
 
-        typer.echo(show(recipe, changes or []), nl=False)
+        typer.echo(annotated_yaml(recipe, changes or []), nl=False)
 
 
 @app.command("list")
@@ -123,7 +121,7 @@ def schema(
             temporary.write_text(schema_text(), encoding="utf-8")
 
 
-@recipes_app.callback()
+@shipped_recipes.callback()
 def recipes(context: typer.Context, debug: Debug = False) -> None:
     """List the recipes that come with attnprobe, or copy one."""
     if context.invoked_subcommand is not None:
@@ -134,7 +132,7 @@ def recipes(context: typer.Context, debug: Debug = False) -> None:
         print_columns([[name, first_comment(path)] for name, path in shipped().items()])
 
 
-@recipes_app.command()
+@shipped_recipes.command()
 def copy(
     name: Annotated[str, typer.Argument(metavar="NAME", help="A shipped recipe.")],
     to: Annotated[
@@ -150,4 +148,4 @@ def copy(
             print(path)
 
 
-app.add_typer(recipes_app, name="recipes")
+app.add_typer(shipped_recipes, name="recipes")

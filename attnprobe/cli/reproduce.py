@@ -7,9 +7,9 @@ from typing import Annotated, Any
 
 import typer
 
-from attnprobe.cli.app import app
+from attnprobe.cli.root import app
 from attnprobe.cli.run import model_named
-from attnprobe.cli.running import Progress, carry, chosen_folder, typed
+from attnprobe.cli.running import Progress, chosen_folder, run_and_show, typed
 from attnprobe.cli.terminal import Debug, quieten, told
 
 
@@ -43,8 +43,9 @@ def reproduce(
     """
     with told(debug):
         from attnprobe.run.measured import measured
-        from attnprobe.run.reproduce import Repetition, points_of, setting, show
+        from attnprobe.run.reproduce import Reproduction, points_of, setting
         from attnprobe.view.terminal.console import console
+        from attnprobe.view.terminal.reproduction import show_reproduction
 
         chosen = setting(name)
         points = points_of(chosen, root, limit, _overrides(model, device))
@@ -53,10 +54,10 @@ def reproduce(
         given = {"--root": root, "--limit": limit, "--model": model, "--device": device}
         progress = Progress(typed("reproduce", name, options=given), debug=debug)
         # Each image is looked at once, so that nothing would be taken from the cache.
-        carry(points, folder, progress, resume, cached=False)
-        repetition = Repetition.of(measured(folder), chosen)
-        show(repetition, console())
-    raise typer.Exit(1 if repetition.succeeded is False else 0)
+        run_and_show(points, folder, progress, resume, cached=False)
+        reproduction = Reproduction.of(measured(folder), chosen)
+        show_reproduction(reproduction, console())
+    raise typer.Exit(1 if reproduction.succeeded is False else 0)
 
 
 def _overrides(model: str | None, device: str | None) -> list[Any]:

@@ -7,8 +7,8 @@ from typing import Annotated
 
 import typer
 
-from attnprobe.cli.app import app
-from attnprobe.cli.running import Progress, carry
+from attnprobe.cli.root import app
+from attnprobe.cli.running import Progress, run_and_show
 from attnprobe.cli.terminal import Debug, told
 from attnprobe.errors import RunError
 
@@ -62,7 +62,7 @@ def rerun(
             raise RunError(f"{run}: a run can't be repeated into its own folder")
         # Without the cache, which would hand the first run's fields to the second.
         typed = ["attnprobe", "run", str(run / RECIPE), "--no-cache"]
-        carry(points, second, Progress(typed, quiet, debug), cached=False)
+        run_and_show(points, second, Progress(typed, quiet, debug), cached=False)
         found = repetition(first, second)
         print(found.describe())
     raise typer.Exit(0 if found.equal else 1)

@@ -7,8 +7,8 @@ from typing import Annotated, Any
 
 import typer
 
-from attnprobe.cli.app import app
-from attnprobe.cli.running import Progress, carry, chosen_folder, typed
+from attnprobe.cli.root import app
+from attnprobe.cli.running import Progress, chosen_folder, run_and_show, typed
 from attnprobe.cli.terminal import Debug, quieten, told
 from attnprobe.errors import AttnProbeError
 from attnprobe.files import printable
@@ -86,7 +86,7 @@ def run(
         folder = chosen_folder(points[0].recipe.name, output, resume)
         progress = Progress(words, quiet, debug)
         most = 1 if fail_fast else max_failures
-        failed = carry(points, folder, progress, resume, not no_cache, most)
+        failed = run_and_show(points, folder, progress, resume, not no_cache, most)
     raise typer.Exit(1 if failed else 0)
 
 

@@ -117,7 +117,7 @@ def chosen_folder(name: str, output: Path | None, resume: bool) -> RunFolder:
     return RunFolder.choose(name, output)
 
 
-def carry(
+def run_and_show(
     points: Sequence[Point],
     folder: RunFolder,
     progress: Progress,
@@ -133,7 +133,7 @@ def carry(
     from attnprobe.run.points import run_points
     from attnprobe.run.sweep import Sweep
     from attnprobe.view.terminal.console import console
-    from attnprobe.view.terminal.runs import show, show_sweep
+    from attnprobe.view.terminal.runs import show_results, show_sweep
 
     sweep, most = bool(points[0].label), max_failures
     with progress.resumable(folder):
@@ -151,7 +151,7 @@ def carry(
     elif sweep:
         show_sweep(Sweep(points, folder), console())
     else:
-        show(found[0], console())
+        show_results(found[0], console())
     return any(results.failed for results in found)
 
 

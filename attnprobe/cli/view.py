@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from attnprobe.cli.app import app
+from attnprobe.cli.root import app
 from attnprobe.cli.terminal import Debug, quieten, told
 from attnprobe.errors import RunError
 from attnprobe.extras import extra

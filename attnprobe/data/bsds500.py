@@ -69,10 +69,10 @@ class Bsds500(Benchmark):
 
     def truth(self, picture: Path, label: Path) -> Callable[[], tuple[np.ndarray, ...]]:
         """What reads the people's segmentations of a picture."""
-        return partial(read_people, picture, label)
+        return partial(_read_people, picture, label)
 
 
-def read_people(picture: Path, label: Path) -> tuple[np.ndarray, ...]:
+def _read_people(picture: Path, label: Path) -> tuple[np.ndarray, ...]:
     """The segmentations (H, W) of a picture, int32 from 0, one a person.
 
     Args:

@@ -7,7 +7,7 @@ import math
 import numpy as np
 from numpy.typing import ArrayLike
 
-from attnprobe.evaluate.matching import checked
+from attnprobe.evaluate.matching import checked_labels
 
 TOLERANCE = 0.0075
 """Share of the diagonal within which a line is right, as Berkeley's benchmark has it."""
@@ -32,7 +32,7 @@ def boundary_f(prediction: ArrayLike, truth: ArrayLike, tolerance: float = TOLER
     Raises:
         AttnProbeError: shapes differ, an array isn't of whole numbers, a label is below −1.
     """
-    prediction, truth = checked(prediction, truth)
+    prediction, truth = checked_labels(prediction, truth)
     valid = truth >= 0
     if not valid.any():
         return math.nan

@@ -10,7 +10,7 @@ from attnprobe.evaluate.published import Conditions, Figure, Published, publishe
 
 
 @dataclass(frozen=True)
-class Entry:
+class LeaderboardEntry:
     """A row of a leaderboard.
 
     Args:
@@ -42,7 +42,7 @@ class Entry:
     seconds: float | None = None
 
     @classmethod
-    def of(cls, figure: Figure, all_of: Published) -> Entry:
+    def of(cls, figure: Figure, all_of: Published) -> LeaderboardEntry:
         """A published figure as a row."""
         conditions = all_of.protocols[figure.protocol]
         given = (figure.method, figure.dataset, figure.miou, figure.acc)
@@ -60,7 +60,7 @@ class Table:
     """
 
     title: str
-    entries: tuple[Entry, ...]
+    entries: tuple[LeaderboardEntry, ...]
     warnings: tuple[str, ...]
 
     @property
@@ -68,12 +68,14 @@ class Table:
         """The different conditions of the rows, from the top."""
         return tuple(dict.fromkeys(entry.conditions for entry in self.entries))
 
-    def mark(self, entry: Entry) -> str:
+    def mark(self, entry: LeaderboardEntry) -> str:
         """The letter of a row's conditions."""
         return "abcdefghijklmnopqrstuvwxyz"[self.conditions.index(entry.conditions) % 26]
 
 
-def leaderboard(measured: Sequence[Entry], dataset: str | None = None) -> list[Table]:
+def leaderboard_tables(
+    measured: Sequence[LeaderboardEntry], dataset: str | None = None
+) -> list[Table]:
     """Put measured rows beside the published ones.
 
     Args:
@@ -100,8 +102,8 @@ def _with_miou(known: Published) -> list[str]:
     return [name for name in known.datasets if known.on(name)]
 
 
-def _table(dataset: str, measured: list[Entry], known: Published) -> Table:
-    entries = [*measured, *(Entry.of(figure, known) for figure in known.on(dataset))]
+def _table(dataset: str, measured: list[LeaderboardEntry], known: Published) -> Table:
+    entries = [*measured, *(LeaderboardEntry.of(figure, known) for figure in known.on(dataset))]
     entries.sort(key=lambda entry: -entry.miou)
     about = known.datasets.get(dataset)
     title = about.title if about else dataset
@@ -110,7 +112,7 @@ def _table(dataset: str, measured: list[Entry], known: Published) -> Table:
     return Table(title, tuple(entries), tuple(warnings))
 
 
-def _unlike(entries: Iterable[Entry]) -> list[str]:
+def _unlike(entries: Iterable[LeaderboardEntry]) -> list[str]:
     """What is to be said where rows were scored under different conditions."""
     found = {entry.conditions for entry in entries}
     differing = [
@@ -125,7 +127,7 @@ def _unlike(entries: Iterable[Entry]) -> list[str]:
     return [f"protocols differ ({what}): only rows with the same letter compare"]
 
 
-def _partial(entry: Entry, full: int | None) -> list[str]:
+def _partial(entry: LeaderboardEntry, full: int | None) -> list[str]:
     """What is to be said where a run has no score for all images."""
     said = []
     if entry.scored != entry.images:

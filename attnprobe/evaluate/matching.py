@@ -30,7 +30,7 @@ class Overlaps:
         return int(self.total.sum())
 
 
-def checked(prediction: ArrayLike, truth: ArrayLike) -> tuple[np.ndarray, np.ndarray]:
+def checked_labels(prediction: ArrayLike, truth: ArrayLike) -> tuple[np.ndarray, np.ndarray]:
     """Both as int64 arrays (H, W), −1 for unassigned and void.
 
     Raises:
@@ -58,7 +58,7 @@ def checked(prediction: ArrayLike, truth: ArrayLike) -> tuple[np.ndarray, np.nda
 
 
 def count_overlaps(prediction: np.ndarray, truth: np.ndarray, classes: int) -> Overlaps:
-    """Count the valid pixels by class and segment; the arrays are `checked`.
+    """Count the valid pixels by class and segment; the arrays are `checked_labels`.
 
     There is a column for each number up to the largest. Where that is large, most of the columns
     of numbers that don't occur are left out; see `kept_numbers`.

@@ -12,7 +12,7 @@ from attnprobe.errors import AttnProbeError, ComponentError
 from attnprobe.evaluate.matching import (
     Overlaps,
     best_overlap,
-    checked,
+    checked_labels,
     count_overlaps,
     foreground,
     kept_numbers,
@@ -94,7 +94,7 @@ class Metric:
         Raises:
             AttnProbeError: shapes differ, an array isn't of whole numbers, a label is out of range.
         """
-        prediction, truth = checked(prediction, truth)
+        prediction, truth = checked_labels(prediction, truth)
         if truth.max() >= self.classes:
             raise AttnProbeError(
                 f"truth: labels must be from 0 to {self.classes - 1}, or −1 for void. "

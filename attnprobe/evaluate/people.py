@@ -16,7 +16,7 @@ from numpy.typing import ArrayLike
 from attnprobe.errors import AttnProbeError
 from attnprobe.evaluate.boundary import TOLERANCE
 from attnprobe.evaluate.lines import matched, reach_of, thin_lines
-from attnprobe.evaluate.matching import checked, count_overlaps
+from attnprobe.evaluate.matching import checked_labels, count_overlaps
 from attnprobe.evaluate.regions import covering_of, entropy, ordinal, pairs
 
 
@@ -88,7 +88,7 @@ def people_scores(
     """
     if not truths:
         raise AttnProbeError("truths: at least one is needed")
-    both = [checked(prediction, truth) for truth in truths]
+    both = [checked_labels(prediction, truth) for truth in truths]
     both = [(segments, truth) for segments, truth in both if (truth >= 0).any()]
     covered, pixels, ri, vi = 0.0, 0, [], []
     for segments, truth in both:

@@ -70,13 +70,13 @@ class PredictionScores:
     """Predictions under a protocol.
 
     Args:
-        scoring: the protocol, and over which classes.
+        scorer: the protocol, and over which classes.
         images: those that were scored, in the dataset's order.
         left_out: those that were not, and why, in a sentence each.
         scores: of all images together; see `Scorer.pooled`.
     """
 
-    scoring: Scorer
+    scorer: Scorer
     images: list[ImageScores]
     left_out: dict[str, str]
     scores: Scores
@@ -94,7 +94,7 @@ class PredictionScores:
         """
         rows = [image.row() for image in self.images]
         numbers = {name: _mean([row[name] for row in rows]) for name in MEASURES}
-        if self.scoring.names is not None:
+        if self.scorer.names is not None:
             single = [image.scores for image in self.images if image.scores is not None]
             acc, miou = np.empty((2, 0))
             if single:
@@ -112,14 +112,14 @@ class PredictionScores:
     def summary(self) -> dict[str, Any]:
         """All but the single images, as plain data."""
         numbers = {name: _plain(asdict(number)) for name, number in self.numbers().items()}
-        names = self.scoring.names
+        names = self.scorer.names
         return {
             "images": self.count,
             "scored": len(self.images),
-            "protocol": self.scoring.protocol.to_dict(),
+            "protocol": self.scorer.protocol.to_dict(),
             "classes": names and list(names),
             "scores": numbers,
-            "iou": names and _plain(self.scoring.by_name(self.scores.iou.tolist())),
+            "iou": names and _plain(self.scorer.by_name(self.scores.iou.tolist())),
             **({"people": _plain(people)} if (people := self.people()) else {}),
             "left_out": self.left_out,
         }

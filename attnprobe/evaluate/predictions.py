@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 
 def evaluate_predictions(
-    folder: Path, samples: Iterable[Sample], scoring: Scorer
+    folder: Path, samples: Iterable[Sample], scorer: Scorer
 ) -> PredictionScores:
     """Score the label files of a folder, called as the samples are, against the samples' truths.
 
@@ -32,7 +32,7 @@ def evaluate_predictions(
     Args:
         folder: holds ``<name>.png`` or ``<name>.npy`` for each; see `read_prediction`.
         samples: the dataset's images; only their truths are read.
-        scoring: the protocol and the classes.
+        scorer: the protocol and the classes.
 
     Raises:
         ImageError: there is no such folder.
@@ -41,19 +41,19 @@ def evaluate_predictions(
     if not folder.is_dir():
         raise ImageError(f"{folder}: there is no such folder of predictions")
     # One matching for all images can only be made once all have been seen.
-    per_dataset = scoring.protocol.match == "per-dataset"
-    together = scoring.protocol.score(len(scoring.names or ())) if per_dataset else None
+    per_dataset = scorer.protocol.match == "per-dataset"
+    together = scorer.protocol.metric(len(scorer.names or ())) if per_dataset else None
     images, left_out = [], {}
     for sample in samples:
         try:
-            labels, truth = _aligned(folder, sample, scoring.protocol)
+            labels, truth = _aligned(folder, sample, scorer.protocol)
             scores = None
             if together is None:
-                scores = scoring.image(labels, truth)
+                scores = scorer.image(labels, truth)
             else:
                 for each in each_person(truth):
                     together.update(labels, each)
-            regions, people = scoring.regions(labels, truth), scoring.people(labels, truth)
+            regions, people = scorer.regions(labels, truth), scorer.people(labels, truth)
             images.append(ImageScores(sample.name, scores, regions, people))
         except AttnProbeError as error:
             left_out[sample.name] = " ".join(str(error).split())
@@ -61,9 +61,9 @@ def evaluate_predictions(
         first = next(iter(left_out.values()), "there are none")
         raise AttnProbeError(f"none of {len(left_out)} images could be scored; the first: {first}")
     single = [image.scores for image in images if image.scores is not None]
-    scores = scoring.pooled(single) if together is None else together.compute()
+    scores = scorer.pooled(single) if together is None else together.compute()
     assert scores is not None  # there are images
-    return PredictionScores(scoring, images, left_out, scores)
+    return PredictionScores(scorer, images, left_out, scores)
 
 
 def read_prediction(path: Path) -> np.ndarray:

@@ -68,8 +68,8 @@ class Protocol:
                 f"needs, and no other match has. Got {self.background} for {self.match} instead."
             )
 
-    def score(self, classes: int) -> Metric:
-        """An empty score over so many classes.
+    def metric(self, classes: int) -> Metric:
+        """An empty metric over so many classes.
 
         Raises:
             ComponentError: there are no classes, or `background` is none of them.

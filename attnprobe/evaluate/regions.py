@@ -10,7 +10,7 @@ from numpy.typing import ArrayLike
 
 from attnprobe.errors import AttnProbeError
 from attnprobe.evaluate.boundary import TOLERANCE, boundary_f
-from attnprobe.evaluate.matching import Overlaps, checked, count_overlaps
+from attnprobe.evaluate.matching import Overlaps, checked_labels, count_overlaps
 
 
 @dataclass(frozen=True)
@@ -88,7 +88,7 @@ def region_scores(prediction: ArrayLike, truth: ArrayLike, tolerance: float = TO
     Raises:
         AttnProbeError: shapes differ, an array isn't of whole numbers, a label is below −1.
     """
-    prediction, truth = checked(prediction, truth)
+    prediction, truth = checked_labels(prediction, truth)
     occurring = np.unique(truth[truth >= 0])
     overlaps = count_overlaps(prediction, ordinal(truth, occurring), max(1, occurring.size))
     table = np.column_stack([overlaps.pixels, overlaps.total - overlaps.pixels.sum(1)])

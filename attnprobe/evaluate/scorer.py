@@ -11,7 +11,7 @@ from numpy.typing import ArrayLike
 
 from attnprobe.data.base import Truth, each_person
 from attnprobe.errors import AttnProbeError
-from attnprobe.evaluate.matching import checked
+from attnprobe.evaluate.matching import checked_labels
 from attnprobe.evaluate.metrics import Scores
 from attnprobe.evaluate.people import People, people_scores
 from attnprobe.evaluate.protocol import PROTOCOLS, Protocol
@@ -58,10 +58,10 @@ class Scorer:
             together = self.pooled(single)
             assert together is not None
             return together
-        score = self.protocol.score(len(self.names))
+        metric = self.protocol.metric(len(self.names))
         for each in each_person(truth):
-            score.update(prediction, each)
-        return score.compute()
+            metric.update(prediction, each)
+        return metric.compute()
 
     def regions(self, prediction: ArrayLike, truth: Truth) -> Regions:
         """How the segments of one image lie over the true regions, the mean over people."""
@@ -98,13 +98,13 @@ def image_scores(
     The arrays are those of `HungarianMetric.update`; the truth's labels may be any numbers, and
     class i of the scores is the i-th smallest of them. Of the protocol only `match` counts.
     """
-    prediction, truth = checked(prediction, truth)
+    prediction, truth = checked_labels(prediction, truth)
     occurring = np.unique(truth[truth >= 0])
     if occurring.size == 0:
         return Scores.from_counts(np.zeros((3, 0), np.int64), 0)
-    score = protocol.score(occurring.size)
-    score.update(prediction, ordinal(truth, occurring))
-    return score.compute()
+    metric = protocol.metric(occurring.size)
+    metric.update(prediction, ordinal(truth, occurring))
+    return metric.compute()
 
 
 def common_classes(sources: Iterable[Any]) -> tuple[str, ...] | None:

@@ -5,11 +5,12 @@ from typing import TYPE_CHECKING
 from attnprobe.lazy import names_from
 
 if TYPE_CHECKING:
-    from attnprobe.hooks.attention_hooks import AttentionHooks, Handle
+    from attnprobe.hooks.attention_hooks import AttentionHooks
     from attnprobe.hooks.call import AttentionCall, Moment
     from attnprobe.hooks.capturing import Capture, capture
     from attnprobe.hooks.concepts import ConceptMaps
     from attnprobe.hooks.finding import attention_layers
+    from attnprobe.hooks.handle import Handle
     from attnprobe.hooks.layers import Layer, Layers
     from attnprobe.hooks.planning import Plan, plan
     from attnprobe.hooks.recorders import (
@@ -38,7 +39,7 @@ _HOMES = {
     "ConceptMaps": "attnprobe.hooks.concepts",
     "Entropy": "attnprobe.hooks.recorders",
     "Features": "attnprobe.hooks.recorders",
-    "Handle": "attnprobe.hooks.attention_hooks",
+    "Handle": "attnprobe.hooks.handle",
     "HeadMax": "attnprobe.hooks.recorders",
     "HeadMean": "attnprobe.hooks.recorders",
     "Keep": "attnprobe.hooks.recorders",

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import weakref
 from collections.abc import Callable, Collection
-from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, Literal
 
@@ -13,57 +12,23 @@ from torch import nn
 
 from attnprobe.errors import CaptureError
 from attnprobe.hooks.block import Block
-from attnprobe.hooks.call import AttentionCall, Moment
+from attnprobe.hooks.call import AttentionCall
 from attnprobe.hooks.edits import Edit, EditFunction, apply_edits
 from attnprobe.hooks.families import batching
 from attnprobe.hooks.finding import attention_layers
 from attnprobe.hooks.guard import Guard
-from attnprobe.hooks.heads import Shares, wanted_heads
+from attnprobe.hooks.handle import Handle, Observer, Steps, check_one_of
 from attnprobe.hooks.kernel import Kernel, Policy
 from attnprobe.hooks.layers import Layer, Layers
 from attnprobe.hooks.layout import Layout, Seen
-from attnprobe.hooks.ledger import NOTHING_KEPT, Ledger, why_unseen
+from attnprobe.hooks.ledger import why_unseen
 from attnprobe.hooks.matching import text_among
 from attnprobe.hooks.overrides import allow_compiled, force_eager
 from attnprobe.hooks.passes import Passes
 from attnprobe.hooks.tap import Given, Tap
 from attnprobe.hooks.wrappers import module_named, unwrapped
 
-Observer = Callable[..., Any]
-Steps = Collection[int] | Callable[[Moment], bool]
 Missing = Literal["raise", "ignore"]
-
-_TENSORS = ("q", "k", "v", "mask", "logits", "probs", "out")
-
-
-@dataclass(eq=False)
-class Handle:
-    """One observer or edit in a registry, to be removed by; `coverage` tells what it saw."""
-
-    act: Any
-    selection: Layers
-    steps: Steps | None
-    tensors: tuple[str, ...]
-    chosen: list[Layer]
-    ledger: Ledger
-    names: frozenset[str] = field(default=frozenset())
-    shares: dict[str, Shares | None] = field(default_factory=dict)
-
-    def __post_init__(self) -> None:
-        self.names = frozenset(layer.name for layer in self.chosen)
-
-    def part(self, call: AttentionCall) -> AttentionCall:
-        """The call, of the heads that are wanted; which ones, a layer's first call decides."""
-        if call.name not in self.shares:
-            self.shares[call.name] = wanted_heads(self.selection, call)
-        shares = self.shares[call.name]
-        return call if shares is None else call.of_heads(shares)
-
-    def wants_step(self, moment: Moment) -> bool:
-        """Whether the step was chosen."""
-        if self.steps is None:
-            return True
-        return self.steps(moment) if callable(self.steps) else moment.step in self.steps
 
 
 class AttentionHooks(Block):
@@ -98,8 +63,8 @@ class AttentionHooks(Block):
         missing: Missing = "raise",
         classes: tuple[type, ...] = (),
     ) -> None:
-        _one_of("policy", policy, ("tap", "force_native", "error"))
-        _one_of("missing", missing, ("raise", "ignore"))
+        check_one_of("policy", policy, ("tap", "force_native", "error"))
+        check_one_of("missing", missing, ("raise", "ignore"))
         if not isinstance(model, nn.Module):
             raise CaptureError(
                 "the model must be a denoiser, such as pipe.unet or pipe.transformer. "
@@ -154,13 +119,7 @@ class AttentionHooks(Block):
         Returns:
             A handle for `remove` and `coverage`.
         """
-        _check_callable("an observer", observer, "f(call)")
-        unknown = [name for name in tensors if name not in _TENSORS]
-        if unknown:
-            raise CaptureError(
-                f"tensors must be of {', '.join(_TENSORS)}. Got {unknown[0]!r} instead."
-            )
-        return self._register(observer, layers, steps, tuple(tensors))
+        return self._register(Handle.of_observer(self.layers, observer, layers, steps, tensors))
 
     def edit(
         self,
@@ -184,16 +143,7 @@ class AttentionHooks(Block):
                 afterwards; or ``out``, (batch, heads, queries, width).
             heads: only these are given and replaced; all by default.
         """
-        _one_of("on", on, ("probs", "out"))
-        _check_callable("an edit's function", function, "f(tensor, call)")
-        numbers = isinstance(heads, Collection) and all(isinstance(head, int) for head in heads)
-        if heads is not None and not (numbers and heads):
-            got = "none" if numbers else repr(heads)
-            raise CaptureError(
-                f"heads must be numbers of heads, or None for all. Got {got} instead."
-            )
-        chosen = None if heads is None else tuple(heads)
-        return self._register(Edit(function, on, chosen), layers, steps, ())
+        return self._register(Handle.of_edit(self.layers, function, layers, steps, on, heads))
 
     def remove(self, handle: Handle) -> None:
         """Take an observer or edit out again.
@@ -241,7 +191,7 @@ class AttentionHooks(Block):
         """Begin to watch; a ``with`` statement does it."""
         self._ran, self._wanting, self._stray = {}, [], set()
         for handle in self._handles:
-            handle.ledger, handle.shares = Ledger(handle.chosen), {}
+            handle.begin()
         self._passes = Passes(self.model, self._begin)
         self._tap = Tap(self.model, self.layers, self, self.policy)
         self._on = [self._passes, self._tap]
@@ -261,21 +211,7 @@ class AttentionHooks(Block):
         if self.missing == "raise":
             self._check()
 
-    def _register(
-        self, act: Any, layers: Layers | None, steps: Steps | None, tensors: tuple[str, ...]
-    ) -> Handle:
-        selection = Layers() if layers is None else layers
-        if not isinstance(selection, Layers):
-            raise CaptureError(f"layers must be Layers(...). Got {layers!r} instead.")
-        if isinstance(act, Edit) and (selection.heads != () or selection.top_heads is not None):
-            raise CaptureError("an edit's heads are said by its own heads=, not by Layers")
-        if steps is not None and not callable(steps) and not _are_steps(steps):
-            raise CaptureError(
-                "steps must be numbers counted from 0, such as [0, 10] or range(5), or a condition "
-                f"on the Moment. Got {steps!r} instead."
-            )
-        chosen = selection.select(self.layers)
-        handle = Handle(act, selection, steps, tensors, chosen, Ledger(chosen))
+    def _register(self, handle: Handle) -> Handle:
         with self._lock.held():
             self._handles = [*self._handles, handle]
         return handle
@@ -290,7 +226,7 @@ class AttentionHooks(Block):
         self._calls = {}
         # An observer added during a pass sees the next one, so that it sees whole passes.
         self._wanting = [handle for handle in self._handles if handle.wants_step(moment)]
-        if any(isinstance(handle.act, Edit) for handle in self._wanting):
+        if any(handle.edits for handle in self._wanting):
             self._refuse_checkpointing()
         for handle in self._wanting:
             handle.ledger.steps.add(moment.step)
@@ -322,16 +258,10 @@ class AttentionHooks(Block):
         if not handles:
             return None
         call = self._call(layer, index, kernel, given)
-        handles = [handle for handle in handles if self._on_grid(handle, call)]
+        handles = [handle for handle in handles if handle.wants_grid(call)]
         call, edited = apply_edits([h.act for h in handles if isinstance(h.act, Edit)], call)
         for handle in handles:
-            left = None
-            if not isinstance(handle.act, Edit):
-                with torch.no_grad():
-                    part = handle.part(call)
-                    tensors = {name: _tensor(part, name) for name in handle.tensors}
-                    left = handle.act(part, **tensors)
-            handle.ledger.note(layer, call.step, kept=left is not NOTHING_KEPT)
+            handle.receive(call)
         return edited
 
     def _call(self, layer: Layer, index: int, kernel: Kernel, given: Given) -> AttentionCall:
@@ -363,12 +293,6 @@ class AttentionHooks(Block):
             batching=batching(self.model, given.module),
         )
 
-    def _on_grid(self, handle: Handle, call: AttentionCall) -> bool:
-        wanted = handle.selection.wants_grid(call.query_grid)
-        if not wanted:
-            handle.ledger.passed[call.layer.name] = call.query_grid
-        return wanted
-
     def _why(self, layer: Layer, steps: set[int], seen: set[int]) -> str:
         ran, stray = self._ran.get(layer.name, set()), layer.name in self._stray
         return why_unseen(self._module(layer), layer, steps, seen, ran, stray)
@@ -398,25 +322,3 @@ def _projection(module: Any) -> Callable[[torch.Tensor], torch.Tensor] | None:
     if isinstance(given, nn.ModuleList | nn.Sequential):  # projection, then dropout
         given = given[0] if len(given) else None
     return given.forward if isinstance(given, nn.Module) else None
-
-
-def _tensor(call: AttentionCall, name: str) -> torch.Tensor | None:
-    if name in ("logits", "probs"):
-        return getattr(call, name)()
-    return getattr(call, name)
-
-
-def _check_callable(what: str, given: Any, form: str) -> None:
-    if not callable(given):
-        raise CaptureError(f"{what} must be a function, called as {form}. Got {given!r} instead.")
-
-
-def _are_steps(steps: Any) -> bool:
-    return isinstance(steps, Collection) and all(
-        isinstance(step, int) and step >= 0 for step in steps
-    )
-
-
-def _one_of(name: str, given: Any, allowed: tuple[str, ...]) -> None:
-    if given not in allowed:
-        raise CaptureError(f"{name} must be one of {', '.join(allowed)}. Got {given!r} instead.")

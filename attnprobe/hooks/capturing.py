@@ -10,8 +10,9 @@ from torch import nn
 
 from attnprobe.errors import CaptureError
 from attnprobe.fields import AttentionField, WordMaps
-from attnprobe.hooks.attention_hooks import AttentionHooks, Missing, Steps
+from attnprobe.hooks.attention_hooks import AttentionHooks, Missing
 from attnprobe.hooks.block import Block
+from attnprobe.hooks.handle import Steps
 from attnprobe.hooks.kernel import Policy
 from attnprobe.hooks.layers import Layers
 from attnprobe.hooks.planning import check_budget

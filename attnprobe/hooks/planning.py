@@ -17,8 +17,9 @@ from torch import nn
 
 from attnprobe.errors import CaptureError
 from attnprobe.hooks import _private
-from attnprobe.hooks.attention_hooks import AttentionHooks, Observer
+from attnprobe.hooks.attention_hooks import AttentionHooks
 from attnprobe.hooks.call import AttentionCall
+from attnprobe.hooks.handle import Observer
 from attnprobe.hooks.layers import Layers
 from attnprobe.hooks.layout_readers import read_layout
 from attnprobe.hooks.recorders import Entropy, HeadMean, Pooled, Recorder, TopK

@@ -3,6 +3,6 @@
 from attnprobe.recipe.load import load_recipe
 from attnprobe.recipe.overrides import Override
 from attnprobe.recipe.sweep import Point, load_points
-from attnprobe.recipe.values import Evaluate, Recipe
+from attnprobe.recipe.values import Evaluation, Recipe
 
-__all__ = ["Evaluate", "Override", "Point", "Recipe", "load_points", "load_recipe"]
+__all__ = ["Evaluation", "Override", "Point", "Recipe", "load_points", "load_recipe"]

@@ -22,11 +22,11 @@ from attnprobe.recipe.docstring import Docstring
 from attnprobe.recipe.keys import dataclass_in, is_required, recipe_fields, type_hints
 from attnprobe.recipe.load import REQUIRED
 from attnprobe.recipe.sweep import SWEPT
-from attnprobe.recipe.values import Evaluate, Name, Recipe, Seed, plain
+from attnprobe.recipe.values import Evaluation, Name, Recipe, Seed, plain
 
 Schema = dict[str, Any]
 
-SECTIONS = {"model": ModelSpec, "probe": Probe, "evaluate": Evaluate}
+SECTIONS = {"model": ModelSpec, "probe": Probe, "evaluate": Evaluation}
 """Sections of one form."""
 
 STAGES = {

@@ -19,7 +19,7 @@ from attnprobe.recipe.reader import read_file
 from attnprobe.recipe.schema import component, components, convert, make, shown, unknown_keys
 from attnprobe.recipe.shipped import shipped
 from attnprobe.recipe.tree import Faults, Value, merged
-from attnprobe.recipe.values import Evaluate, Name, Recipe, Seed
+from attnprobe.recipe.values import Evaluation, Name, Recipe, Seed
 from attnprobe.registry import entries
 from attnprobe.stages import misfit
 
@@ -135,7 +135,7 @@ def check(value: Value, default_name: str, faults: Faults) -> Recipe:
         "group": lambda v: component("groupers", v, "group", faults),
         "refine": lambda v: components("refiners", v, "refine", faults),
         "label": lambda v: None if v.data is None else component("labellers", v, "label", faults),
-        "evaluate": lambda v: make(Evaluate, v, "evaluate", faults),
+        "evaluate": lambda v: make(Evaluation, v, "evaluate", faults),
         "seed": lambda v: convert(Seed, v, "seed", faults),
     }
     unknown_keys(value, "", [*read, *IN_FILE_ONLY], faults)

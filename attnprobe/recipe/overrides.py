@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from attnprobe.errors import RecipeError
-from attnprobe.recipe.reader import read_text, to_yaml
+from attnprobe.recipe.reader import read_yaml, to_yaml
 from attnprobe.recipe.tree import Faults, Value, put
 
 
@@ -48,7 +48,7 @@ class Override:
         Raises:
             RecipeError: the value is no YAML, or the path leads outside a list.
         """
-        change = read_text(self.text, lambda line, column: self.said, faults)
+        change = read_yaml(self.text, lambda line, column: self.said, faults)
         return put(recipe, self.path, change)
 
 

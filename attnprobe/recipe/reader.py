@@ -58,7 +58,7 @@ def read_file(path: Path, faults: Faults) -> Value:
         raise RecipeError(
             f"{path}:{line}: not UTF-8 text (byte {data[error.start]:#04x}); save it as UTF-8"
         ) from None
-    value = read_text(text, lambda line, column: f"{path}:{line}:{column}", faults)
+    value = read_yaml(text, lambda line, column: f"{path}:{line}:{column}", faults)
     if value.data is None:
         raise RecipeError(f"{path}: the recipe is empty; it needs keys such as model and group")
     if not isinstance(value.data, dict):
@@ -66,7 +66,7 @@ def read_file(path: Path, faults: Faults) -> Value:
     return value
 
 
-def read_text(text: str, place: Place, faults: Faults) -> Value:
+def read_yaml(text: str, place: Place, faults: Faults) -> Value:
     """Read YAML text.
 
     Raises:

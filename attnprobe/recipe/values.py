@@ -51,7 +51,7 @@ Seed = Annotated[int, Ge(0), Lt(2**32)]
 
 @checked
 @dataclass(frozen=True)
-class Evaluate:
+class Evaluation:
     """How segments are scored, where images have a truth: a named protocol, or one changed.
 
     Args:
@@ -74,10 +74,10 @@ class Evaluate:
     background: Annotated[int, Ge(0)] | None = None
 
     def __post_init__(self) -> None:
-        _ = self.rules  # refuses what doesn't go together
+        _ = self.effective_protocol  # refuses what doesn't go together
 
     @property
-    def rules(self) -> Protocol:
+    def effective_protocol(self) -> Protocol:
         """The protocol with the changes made."""
         protocol = PROTOCOLS[self.protocol]
         given = {"match": self.match, "size": self.size, "background": self.background}
@@ -124,7 +124,7 @@ class Recipe:
     probe: Probe = field(default_factory=Probe)
     refine: tuple[Any, ...] = ()
     label: Any = None
-    evaluate: Evaluate = field(default_factory=Evaluate)
+    evaluate: Evaluation = field(default_factory=Evaluation)
     seed: Seed = 0
 
     def build(self, device: str | None = None, dtype: DType | None = None) -> Pipeline:

@@ -58,12 +58,12 @@ class Run:
         self._maps = maps
         self._samples = {sample.name: sample for sample in samples}
         self._patience = Patience(max_failures, getattr(pipeline.model, "device", None))
-        scoring = scoring_of(recipe)
+        scorer = scorer_of(recipe)
         now = environment(recipe.seed, pipeline.model.describe())
         folder.refuse_links()
         if earlier is None:
             listed = [Listed(sample.name, sample.where) for sample in samples]
-            self.results = Results(folder, recipe.name, listed, scoring)
+            self.results = Results(folder, recipe.name, listed, scorer)
             self.notes: list[str] = []
             replaced = Results.load(folder).done
             folder.clear()
@@ -71,7 +71,7 @@ class Run:
             folder.write_json(ENVIRONMENT, now)
         else:
             self.results = earlier.results
-            self.results.scoring = scoring
+            self.results.scorer = scorer
             before = folder.environment()
             changed = environment_notes(before, now)
             self.notes = [*earlier.notes, *changed]
@@ -115,18 +115,18 @@ class Run:
         return results_html(self.results)
 
     def _carry(self, sample: Sample) -> Outcome:
-        scoring = self.results.scoring
-        return carry_image(self.pipeline, sample, self.folder, scoring, with_maps=self._maps)
+        scorer = self.results.scorer
+        return carry_image(self.pipeline, sample, self.folder, scorer, with_maps=self._maps)
 
 
-def scoring_of(recipe: Recipe) -> Scorer:
+def scorer_of(recipe: Recipe) -> Scorer:
     """How a recipe's images are scored.
 
     Raises:
         RecipeError: its sources have different classes, or its `evaluate` doesn't fit them, or
             the part of an image that the probe sees.
     """
-    protocol = recipe.evaluate.rules
+    protocol = recipe.evaluate.effective_protocol
     if protocol.match == "per-dataset":
         raise RecipeError(
             "evaluate.match: per-dataset is for segments whose numbers mean the same in all "

@@ -114,13 +114,13 @@ def compare(paths: Sequence[Path]) -> Comparison:
         )
         for i, run in enumerate(runs)
     ]
-    names = {result.scoring.names for result in results}
+    names = {result.scorer.names for result in results}
     if len(names) == 1 and None not in names:
         rows = _pooled(rows, [[outcomes[name] for name in images] for outcomes in found])
     notes = [
-        f"{run.path} was scored otherwise: {result.scoring}, not {results[0].scoring}"
+        f"{run.path} was scored otherwise: {result.scorer}, not {results[0].scorer}"
         for run, result in zip(runs, results, strict=True)
-        if result.scoring != results[0].scoring
+        if result.scorer != results[0].scorer
     ]
     return Comparison(tuple(runs), tuple(images), values, tuple(rows), tuple(notes))
 

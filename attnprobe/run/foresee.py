@@ -31,11 +31,11 @@ def foreseen(points: Sequence[Point]) -> list[str]:
 
 
 def _faults(recipe: Recipe) -> Iterator[str]:
-    from attnprobe.run.carry import scoring_of
+    from attnprobe.run.carry import scorer_of
 
     yield from _fault("model.device", _device, recipe.model)
     yield from _model(recipe)
-    yield from _fault("", scoring_of, recipe)
+    yield from _fault("", scorer_of, recipe)
 
 
 def _fault(where: str, check: Any, *given: Any) -> Iterator[str]:

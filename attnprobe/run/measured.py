@@ -10,7 +10,7 @@ from pydantic import ConfigDict, TypeAdapter
 from typing_extensions import TypedDict
 
 from attnprobe.errors import RunError
-from attnprobe.evaluate.leaderboard import Entry
+from attnprobe.evaluate.leaderboard import LeaderboardEntry
 from attnprobe.evaluate.published import Conditions
 from attnprobe.files import printable
 from attnprobe.recipe.reader import read_file
@@ -20,7 +20,7 @@ from attnprobe.run.forms import checked
 from attnprobe.run.results import mean
 
 
-def measured(run: RunFolder) -> Entry:
+def measured(run: RunFolder) -> LeaderboardEntry:
     """A run's scores: pooled over a dataset's classes, else the mean over its images.
 
     Raises:
@@ -34,7 +34,7 @@ def measured(run: RunFolder) -> Entry:
     recipe = _recipe(run.path / RECIPE)
     point = run.path.parent.name == POINTS
     seconds = mean(list(run.times().values()))
-    return Entry(
+    return LeaderboardEntry(
         method=printable(run.path.name.partition("-")[2] if point else summary.get("recipe", "")),
         dataset=printable(_dataset(recipe)),
         miou=100 * scores["miou"],

@@ -130,7 +130,7 @@ class Outcome:
 
 
 def carry_image(
-    pipeline: Pipeline, sample: Sample, folder: RunFolder, scoring: Scorer, with_maps: bool = True
+    pipeline: Pipeline, sample: Sample, folder: RunFolder, scorer: Scorer, with_maps: bool = True
 ) -> Outcome:
     """Segment one image, write its labels and overlay, its pooled maps if asked for, and score it.
 
@@ -141,7 +141,7 @@ def carry_image(
     """
     start = time.perf_counter()
     try:
-        found, kept = _segmented(pipeline, sample, scoring)
+        found, kept = _segmented(pipeline, sample, scorer)
     except Exception as error:  # a fault of any kind is this image's alone
         return _failed(sample, start, error)
     folder.refuse_links()
@@ -194,7 +194,7 @@ class _Kept:
             yield folder.drawn(image), partial(_save, self.drawn)
 
 
-def _segmented(pipeline: Pipeline, sample: Sample, scoring: Scorer) -> tuple[Outcome, _Kept]:
+def _segmented(pipeline: Pipeline, sample: Sample, scorer: Scorer) -> tuple[Outcome, _Kept]:
     """What came of an image, and what is to be written of it."""
     files = states(sample.files)
     image = sample.read()
@@ -209,7 +209,7 @@ def _segmented(pipeline: Pipeline, sample: Sample, scoring: Scorer) -> tuple[Out
     kept = _Kept(segmentation, seen, segmentation.overlay(seen), attention.field, drawn)
     scores, regions, people = None, None, None
     if truth is not None:
-        scores, regions, people = _score(segmentation, truth, fitted.box, scoring)
+        scores, regions, people = _score(segmentation, truth, fitted.box, scorer)
     found = Outcome(
         sample.name,
         sample.where,
@@ -246,16 +246,16 @@ def _is_of_the_disk(error: Exception) -> bool:
 
 
 def _score(
-    segmentation: Segmentation, truth: Truth, box: tuple[int, int, int, int], scoring: Scorer
+    segmentation: Segmentation, truth: Truth, box: tuple[int, int, int, int], scorer: Scorer
 ) -> tuple[Scores, Regions, People | None]:
     """Compare with the truth of the same view, at the size of the protocol."""
-    if size := scoring.protocol.size:  # by the proposals, whose argmax at any size loses nothing
+    if size := scorer.protocol.size:  # by the proposals, whose argmax at any size loses nothing
         segmentation = segmentation.resized((size, size))
-    labels, truth = segmentation.labels, scoring.protocol.seen(truth, box)
+    labels, truth = segmentation.labels, scorer.protocol.seen(truth, box)
     return (
-        scoring.image(labels, truth),
-        scoring.regions(labels, truth),
-        scoring.people(labels, truth),
+        scorer.image(labels, truth),
+        scorer.regions(labels, truth),
+        scorer.people(labels, truth),
     )
 
 

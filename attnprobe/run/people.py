@@ -6,7 +6,7 @@ from typing import Any
 
 from attnprobe.errors import RunError
 from attnprobe.evaluate.people import People
-from attnprobe.evaluate.people_table import Method
+from attnprobe.evaluate.people_rows import Method
 from attnprobe.evaluate.published import published
 from attnprobe.evaluate.settings import best_settings
 from attnprobe.recipe.reader import read_file
@@ -26,7 +26,7 @@ def against_people(folder: RunFolder) -> Method | None:
     """
     runs = runs_of(folder)
     results = {_label(run): Results.load(run) for run in runs}
-    if not any(result.scoring.protocol.people for result in results.values()):
+    if not any(result.scorer.protocol.people for result in results.values()):
         return None
     found = {name: _scores(result) for name, result in results.items()}
     images = [

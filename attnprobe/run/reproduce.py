@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from attnprobe.errors import AttnProbeError, did_you_mean
-from attnprobe.evaluate.leaderboard import Entry
+from attnprobe.evaluate.leaderboard import LeaderboardEntry
 from attnprobe.evaluate.published import Figure, published
 
 if TYPE_CHECKING:
-    from rich.console import Console
-
     from attnprobe.recipe import Override, Point
 
 TOLERANCE = 1.0
@@ -116,7 +114,7 @@ def _id_list(root: str) -> Path:
 
 
 @dataclass(frozen=True)
-class Repetition:
+class Reproduction:
     """A run beside the published figure that it repeats.
 
     Args:
@@ -125,12 +123,12 @@ class Repetition:
         apart: sentences, each a reason why the two can't be compared.
     """
 
-    measured: Entry
+    measured: LeaderboardEntry
     figure: Figure | None
     apart: tuple[str, ...]
 
     @classmethod
-    def of(cls, measured: Entry, chosen: Setting) -> Repetition:
+    def of(cls, measured: LeaderboardEntry, chosen: Setting) -> Reproduction:
         """Put a run beside its figure."""
         full = published().datasets[chosen.dataset].images
         apart = []
@@ -167,44 +165,3 @@ class Repetition:
         if self.apart or not self.differences:
             return None
         return all(abs(one - other) <= TOLERANCE for one, other in self.differences.values())
-
-
-def show(repetition: Repetition, console: Console) -> None:
-    """Print measured against published, and what that means."""
-    from rich.box import SIMPLE
-    from rich.table import Table
-
-    table = Table(box=SIMPLE, show_edge=False, padding=(0, 1, 0, 0))
-    for title in ("percent", "measured", "published", "difference"):
-        table.add_column(title, justify="left" if title == "percent" else "right")
-    one, figure = repetition.measured, repetition.figure
-    for name, value, other in (
-        ("mIoU", one.miou, figure.miou if figure else None),
-        ("ACC", one.acc, figure.acc if figure else None),
-    ):
-        cells = [_number(value), _number(other), "–"]
-        if value is not None and other is not None:
-            cells[2] = f"{value - other:+.1f}"
-        table.add_row(name, *cells)
-    console.print(table)
-    for line in _verdict(repetition):
-        console.print(line, soft_wrap=True, highlight=False, markup=False)
-
-
-def _number(value: float | None) -> str:
-    return "–" if value is None else f"{value:.1f}"
-
-
-def _verdict(repetition: Repetition) -> Sequence[str]:
-    if repetition.apart:
-        return [f"not comparable: {sentence}" for sentence in repetition.apart]
-    if repetition.figure is None:
-        run = repetition.measured.source
-        return [f"no figure of this setting is known; beside others: attnprobe leaderboard {run}"]
-    source = f"published: {repetition.figure.source}"
-    if repetition.succeeded:
-        return [source, f"reproduced: within ±{TOLERANCE:.1f} of the published figures"]
-    return [
-        source,
-        f"not reproduced: more than {TOLERANCE:.1f} off; docs/reproduce.md says what to look at",
-    ]

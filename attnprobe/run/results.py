@@ -69,7 +69,7 @@ class Results:
         folder: the run's folder.
         recipe: the recipe's name.
         images: all images, or their names where no more is known of them.
-        scoring: how they are scored, for what is said of all together.
+        scorer: how they are scored, for what is said of all together.
 
     Attributes:
         listed: by name, which file each image was.
@@ -80,11 +80,11 @@ class Results:
         folder: RunFolder,
         recipe: str,
         images: Iterable[Listed | str],
-        scoring: Scorer | None = None,
+        scorer: Scorer | None = None,
     ) -> None:
         self.folder = folder
         self.recipe = recipe
-        self.scoring = scoring or Scorer()
+        self.scorer = scorer or Scorer()
         known = (Listed(each) if isinstance(each, str) else each for each in images)
         self.listed = {each.image: each for each in known}
         self._outcomes: dict[str, Outcome | None] = dict.fromkeys(self.listed)
@@ -100,7 +100,7 @@ class Results:
         times, summary = folder.times(), folder.summary()
         entries = folder.read_json(IMAGES, ENTRIES, [])
         images = [Listed(e) if isinstance(e, str) else Listed.read(e) for e in entries]
-        results = cls(folder, summary.get("recipe", ""), images, _scoring(folder))
+        results = cls(folder, summary.get("recipe", ""), images, _scorer(folder))
         rows = [
             *_rows(folder),
             *folder.read_json(FAILURES, ROWS, []),
@@ -108,7 +108,7 @@ class Results:
         ]
         try:
             found = [Outcome.read(row, seconds=times.get(row["image"], 0.0)) for row in rows]
-            _refuse_other_classes(results.scoring, found)
+            _refuse_other_classes(results.scorer, found)
         except KeyError as error:
             raise RunError(f"{folder.path}: one of its rows lacks {error}") from None
         except (ValueError, OverflowError, TypeError) as error:
@@ -207,7 +207,7 @@ class Results:
 
     def table(self) -> pa.Table:
         """The rows of scores.parquet."""
-        people = self.scoring.protocol.people
+        people = self.scorer.protocol.people
         columns = pa.schema([*COLUMNS, *PEOPLE]) if people else COLUMNS
         return pa.Table.from_pylist([outcome.row() for outcome in self.done], columns)
 
@@ -217,17 +217,17 @@ class Results:
         rows = [outcome.row() for outcome in done]
         pooled = self.pooled()
         by_name = {}
-        if self.scoring.names is not None:
-            iou = pooled.iou.tolist() if pooled else [None] * len(self.scoring.names)
-            by_name = {"iou": self.scoring.by_name(map(number, iou))}
+        if self.scorer.names is not None:
+            iou = pooled.iou.tolist() if pooled else [None] * len(self.scorer.names)
+            by_name = {"iou": self.scorer.by_name(map(number, iou))}
         return {
             "recipe": self.recipe,
             "images": len(self.images),
             "done": len(done),
             "failed": len(self.failed),
             "scored": sum(outcome.scores is not None for outcome in done),
-            "protocol": self.scoring.protocol.to_dict(),
-            "classes": self.scoring.names and list(self.scoring.names),
+            "protocol": self.scorer.protocol.to_dict(),
+            "classes": self.scorer.names and list(self.scorer.names),
             "mean": {name: mean([row[name] for row in rows]) for name in MEANS},
             "pooled": {
                 "acc": number(pooled.acc if pooled else None),
@@ -243,14 +243,14 @@ class Results:
 
     def _against_people(self) -> dict[str, Any]:
         """The dataset's scores as Berkeley's benchmark has them, if the protocol asks for it."""
-        if not self.scoring.protocol.people:
+        if not self.scorer.protocol.people:
             return {}
         found = self.people()
         return {"people": {name: number(dataset_score(name, found)) for name in MEASURES}}
 
     def pooled(self) -> Scores | None:
         """The scores of all images with truth as of one; see `Scorer.pooled`."""
-        return self.scoring.pooled([o.scores for o in self.done if o.scores is not None])
+        return self.scorer.pooled([o.scores for o in self.done if o.scores is not None])
 
 
 def mean(values: list[Any]) -> float | None:
@@ -259,7 +259,7 @@ def mean(values: list[Any]) -> float | None:
     return sum(numbers) / len(numbers) if numbers else None
 
 
-def _scoring(folder: RunFolder) -> Scorer:
+def _scorer(folder: RunFolder) -> Scorer:
     """How a run's images were scored, by its summary.
 
     Raises:
@@ -274,15 +274,15 @@ def _scoring(folder: RunFolder) -> Scorer:
         raise RunError(f"{folder.path / SUMMARY}: is of another form: {error}") from None
 
 
-def _refuse_other_classes(scoring: Scorer, outcomes: Iterable[Outcome]) -> None:
+def _refuse_other_classes(scorer: Scorer, outcomes: Iterable[Outcome]) -> None:
     """Raises ValueError if an image was scored over another number of classes."""
-    if scoring.names is None:
+    if scorer.names is None:
         return
     for outcome in outcomes:
-        if outcome.scores is not None and len(outcome.scores.tp) != len(scoring.names):
+        if outcome.scores is not None and len(outcome.scores.tp) != len(scorer.names):
             raise ValueError(
                 f"{printable(outcome.image)} has those of {len(outcome.scores.tp)} classes, "
-                f"the summary {len(scoring.names)}"
+                f"the summary {len(scorer.names)}"
             )
 
 

@@ -99,7 +99,7 @@ def report_html(run: ShownRun) -> str:
     scripts = Markup(explorer_assets() + script)
     return template("attnprobe.view", "report.html").render(
         name=run.name,
-        facts=facts(run),
+        facts=_facts(run),
         columns=columns(run),
         images=images,
         ends=[
@@ -145,7 +145,7 @@ def cells(run: ShownRun, outcome: Outcome) -> tuple[Cell, ...]:
     return (count, *(Cell(fixed(s, 3), "" if s is None else str(s)) for s in scores))
 
 
-def facts(run: ShownRun) -> list[tuple[str, str]]:
+def _facts(run: ShownRun) -> list[tuple[str, str]]:
     """What is said of the run before all else."""
     summary = run.results.summary()
     found = [("images", f"{summary['done']} of {summary['images']}")]

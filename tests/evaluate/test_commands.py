@@ -115,7 +115,7 @@ def test_a_benchmark_s_scores_are_over_its_classes(attnprobe, tmp_path, protocol
     voc = next(each for each in ALL if each.use == "pascal-voc" and not each.keys)
     truths = voc.write(tmp_path / "data")
     (tmp_path / "mine").mkdir()
-    expected = PROTOCOLS[protocol].score(21)
+    expected = PROTOCOLS[protocol].metric(21)
     for name, truth in truths.items():
         labels = np.roll(truth, 3, 1)
         np.save(tmp_path / "mine" / f"{name}.npy", labels)

@@ -15,9 +15,9 @@ from PIL import Image
 
 from attnprobe.cli import main
 from attnprobe.errors import AttnProbeError
-from attnprobe.evaluate.leaderboard import Entry, leaderboard
+from attnprobe.evaluate.leaderboard import LeaderboardEntry, leaderboard_tables
 from attnprobe.evaluate.published import Conditions, published
-from attnprobe.view.terminal.leaderboard import comma_separated, markdown, plot
+from attnprobe.view.terminal.leaderboard import comma_separated, markdown, plot_leaderboard
 
 RELEASED = Conditions("per-image", 512, True)
 WHOLE = Conditions("per-image", 0, False)
@@ -25,7 +25,7 @@ WHOLE = Conditions("per-image", 0, False)
 
 def entry(method="mine", miou=44.0, dataset="coco-stuff-27", **more):
     given = {"conditions": RELEASED, "images": 2175, "scored": 2175, "acc": 70.0} | more
-    return Entry(method, dataset, miou, source="runs/mine", measured=True, **given)
+    return LeaderboardEntry(method, dataset, miou, source="runs/mine", measured=True, **given)
 
 
 entries = st.lists(
@@ -45,7 +45,7 @@ entries = st.lists(
 @given(entries)
 @settings(max_examples=40, deadline=None)
 def test_every_row_stands_once_beside_all_published_ones_sorted_by_miou(measured):
-    tables = leaderboard(measured)
+    tables = leaderboard_tables(measured)
     wanted = list(dict.fromkeys(e.dataset for e in measured)) or list(
         dict.fromkeys(figure.dataset for figure in published().figures)
     )
@@ -86,7 +86,7 @@ def test_every_row_stands_once_beside_all_published_ones_sorted_by_miou(measured
     ],
 )  # fmt: skip
 def test_what_keeps_rows_apart_is_said(row, warnings):
-    (table,) = leaderboard([row])
+    (table,) = leaderboard_tables([row])
     assert list(table.warnings) == warnings
 
 
@@ -102,25 +102,25 @@ def test_what_keeps_rows_apart_is_said(row, warnings):
 )
 def test_two_runs_under_different_protocols_are_told_apart(conditions, differing):
     rows = [entry(dataset="scenes"), entry(dataset="scenes", conditions=conditions)]
-    (table,) = leaderboard(rows)
+    (table,) = leaderboard_tables(rows)
     said = f"protocols differ ({differing}): only rows with the same letter compare"
     assert list(table.warnings) == ([] if differing is None else [said])
 
 
 def test_one_dataset_is_picked_and_an_unknown_one_refused():
     rows = [entry(dataset="scenes"), entry()]
-    assert [t.title for t in leaderboard(rows, "coco-stuff-27")] == ["COCO-Stuff-27"]
-    assert [t.title for t in leaderboard([], "cityscapes-27")] == ["Cityscapes-27"]
+    assert [t.title for t in leaderboard_tables(rows, "coco-stuff-27")] == ["COCO-Stuff-27"]
+    assert [t.title for t in leaderboard_tables([], "cityscapes-27")] == ["Cityscapes-27"]
     with pytest.raises(
         AttnProbeError, match=r"'scene' .*; did you mean scenes\? allowed: scenes, "
     ):
-        leaderboard(rows, "scene")
+        leaderboard_tables(rows, "scene")
 
 
 @pytest.mark.parametrize("suffix", [".png", ".pdf", ".svg"])
 def test_a_plot_shows_every_row(tmp_path, suffix):
     path = tmp_path / f"board{suffix}"
-    plot(leaderboard([entry("méthode | 1", 61.25)]), path)
+    plot_leaderboard(leaderboard_tables([entry("méthode | 1", 61.25)]), path)
     if suffix == ".svg":
         text = path.read_text()  # glyphs are paths, with what they say in comments
         assert {"<!-- DiffSeg (512) -->", "<!-- méthode | 1 -->"} <= set(
@@ -139,7 +139,7 @@ def test_a_plot_shows_every_row(tmp_path, suffix):
 
 def test_a_plot_of_another_kind_is_refused(tmp_path):
     with pytest.raises(AttnProbeError, match=r"board\.txt: must end in \.png or \.pdf or \.svg"):
-        plot(leaderboard([]), tmp_path / "board.txt")
+        plot_leaderboard(leaderboard_tables([]), tmp_path / "board.txt")
     assert not list(tmp_path.iterdir())
 
 

@@ -93,12 +93,12 @@ def test_a_label_out_of_range_leaves_the_score_as_it_was(make):
 
 
 def test_every_protocol_has_the_score_of_its_match():
-    kinds = {name: type(protocol.score(21)) for name, protocol in PROTOCOLS.items()}
+    kinds = {name: type(protocol.metric(21)) for name, protocol in PROTOCOLS.items()}
     assert kinds == {
         "whole": HungarianMetric, "released": HungarianMetric, "diffcut": HungarianMetric,
         "diffcut-voc": ForegroundMetric, "bsds": OverlapMetric,
     }  # fmt: skip
-    assert Protocol("p", "per-dataset").score(3).match == "per-dataset"
-    assert type(Protocol("p", "majority").score(3)) is MajorityMetric
-    assert type(Protocol("p", "best-overlap").score(3)) is OverlapMetric
-    assert Protocol("p", "foreground", background=2).score(3).background == 2
+    assert Protocol("p", "per-dataset").metric(3).match == "per-dataset"
+    assert type(Protocol("p", "majority").metric(3)) is MajorityMetric
+    assert type(Protocol("p", "best-overlap").metric(3)) is OverlapMetric
+    assert Protocol("p", "foreground", background=2).metric(3).background == 2

@@ -54,7 +54,7 @@ def read(folder, name):
 @pytest.mark.parametrize("match", ["per-image", "per-dataset", "majority", "best-overlap"])
 def test_scores_are_those_of_the_arrays(folder, dataset, match):
     protocol = Protocol("p", match)
-    score, regions = protocol.score(4), RegionMetric()
+    score, regions = protocol.metric(4), RegionMetric()
     for sample in dataset:
         score.update(read(folder, sample.name), sample.truth())
         regions.update(read(folder, sample.name), sample.truth())

@@ -37,10 +37,10 @@ def test_an_image_s_own_labels_are_its_classes():
 
 
 def test_with_classes_every_image_has_a_row_for_each():
-    scoring = Scorer(names=tuple("abcdefgh"))
+    scorer = Scorer(names=tuple("abcdefgh"))
     score = HungarianMetric(8)
     score.update(PREDICTION, TRUTH)
-    scores = scoring.image(PREDICTION, TRUTH)
+    scores = scorer.image(PREDICTION, TRUTH)
     assert scores.counts.tolist() == score.compute().counts.tolist()
     assert scores.counts.shape == (3, 8)
     many = Scorer(Protocol("m", "majority"), tuple("abcdefgh"))
@@ -52,22 +52,22 @@ def test_with_classes_every_image_has_a_row_for_each():
 def test_pooled_over_classes_or_over_all_objects():
     rng = np.random.default_rng(0)
     images = [(rng.integers(0, 6, (5, 7)), rng.integers(-1, 4, (5, 7))) for _ in range(6)]
-    scoring, score = Scorer(names=tuple("abcd")), HungarianMetric(4)
+    scorer, score = Scorer(names=tuple("abcd")), HungarianMetric(4)
     for image in images:
         score.update(*image)
-    pooled = scoring.pooled([scoring.image(*image) for image in images])
+    pooled = scorer.pooled([scorer.image(*image) for image in images])
     assert pooled.counts.tolist() == score.compute().counts.tolist()
     assert (pooled.acc, pooled.miou) == (score.compute().acc, score.compute().miou)
     single = [image_scores(*image) for image in images]
     objects = Scorer().pooled(single)
     assert objects.miou == pytest.approx(np.mean(np.concatenate([s.iou for s in single])))
     assert objects.valid == pooled.valid
-    assert scoring.pooled([]) is None
+    assert scorer.pooled([]) is None
 
 
 def test_values_by_name_where_a_name_stands_twice():
-    scoring = Scorer(names=("food", "sky", "food"))
-    assert scoring.by_name([1, 2, 3]) == {"food (0)": 1, "sky": 2, "food (2)": 3}
+    scorer = Scorer(names=("food", "sky", "food"))
+    assert scorer.by_name([1, 2, 3]) == {"food (0)": 1, "sky": 2, "food (2)": 3}
     assert Scorer(names=("sea",)).by_name([1]) == {"sea": 1}
 
 

@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 
 from attnprobe.errors import RecipeError
 from attnprobe.recipe import Recipe, load_points
+from attnprobe.recipe.annotated import annotated_yaml
 from attnprobe.recipe.reader import to_yaml
-from attnprobe.recipe.show import show
 from tests.recipe.conftest import RECIPE, SECTIONS
 
 PIECES = [
@@ -38,7 +38,7 @@ def load(path: Path, content: bytes, *overrides: str) -> None:
     with contextlib.suppress(RecipeError):
         points = load_points(path, overrides)
         assert all(isinstance(point.recipe, Recipe) for point in points)
-        path.write_text(show(path, overrides), encoding="utf-8")
+        path.write_text(annotated_yaml(path, overrides), encoding="utf-8")
         assert [point.label for point in load_points(path)] == [point.label for point in points]
 
 

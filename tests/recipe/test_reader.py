@@ -2,13 +2,13 @@ import pytest
 
 from attnprobe.errors import RecipeError
 from attnprobe.recipe import load_recipe
-from attnprobe.recipe.reader import LARGEST, in_a_line, read_text, to_yaml
+from attnprobe.recipe.reader import LARGEST, in_a_line, read_yaml, to_yaml
 from attnprobe.recipe.tree import Faults
 from tests.recipe.conftest import RECIPE
 
 
 def read(text, faults=None):
-    value = read_text(text, lambda line, column: f"{line}:{column}", noted := Faults())
+    value = read_yaml(text, lambda line, column: f"{line}:{column}", noted := Faults())
     assert (faults or []) == noted
     return value
 
@@ -43,7 +43,7 @@ def test_an_empty_value_stands_where_its_key_does():
 )
 def test_what_a_recipe_may_not_hold_is_noted_with_its_place(text, fault):
     noted = Faults()
-    read_text(text, lambda line, column: f"{line}:{column}", noted)
+    read_yaml(text, lambda line, column: f"{line}:{column}", noted)
     assert len(noted) == 1
     assert noted[0].startswith(fault)
 

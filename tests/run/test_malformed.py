@@ -31,7 +31,7 @@ from attnprobe.view.report import report_html
 from attnprobe.view.report_run import ShownRun
 from attnprobe.view.server.app import Gallery
 from attnprobe.view.terminal.comparison import show_comparison
-from attnprobe.view.terminal.runs import show
+from attnprobe.view.terminal.runs import show_results
 from tests.damage import damages, examples, in_time
 from tests.run.conftest import run_of
 
@@ -71,7 +71,7 @@ def readers(path):
     return [
         lambda: Results.load(folder).summary(),
         lambda: Results.load(folder).table(),
-        lambda: show(Results.load(folder), console),
+        lambda: show_results(Results.load(folder), console),
         lambda: show_comparison(compare([path, path]), console),
         lambda: measured(folder),
         lambda: refuse_to_replace(folder),
@@ -257,7 +257,7 @@ def test_names_that_move_a_terminal_s_cursor_are_shown_as_letters(whole):
         text = (whole / name).read_text()
         (whole / name).write_text(text.replace("scene-test-0000", json.dumps(evil)[1:-1]))
     file = io.StringIO()
-    show(Results.load(RunFolder(whole)), Console(file=file, force_terminal=False))
+    show_results(Results.load(RunFolder(whole)), Console(file=file, force_terminal=False))
     assert "?[2J" in file.getvalue()
     assert not {"\x1b", "\x07"} & set(file.getvalue())
 

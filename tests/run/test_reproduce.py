@@ -8,10 +8,10 @@ from PIL import Image
 
 from attnprobe.data.scenes import make_scene
 from attnprobe.evaluate import PROTOCOLS, HungarianMetric
-from attnprobe.evaluate.leaderboard import Entry
+from attnprobe.evaluate.leaderboard import LeaderboardEntry
 from attnprobe.evaluate.published import Conditions, published
 from attnprobe.recipe import load_recipe
-from attnprobe.run.reproduce import ID_LIST, SETTINGS, Repetition
+from attnprobe.run.reproduce import ID_LIST, SETTINGS, Reproduction
 
 FINE = np.array([105, 0, 23, 94, 110, 168, 255], np.uint8)
 """Sky, person, animal, building, ground, plant, and no label."""
@@ -109,7 +109,7 @@ def measured(miou, acc, **more):
     given = {"model": "sd14", "images": 2175, "scored": 2175} | more
     conditions = given.pop("conditions", Conditions("per-image", 512, True))
     name = "coco-stuff-27"
-    return Entry(name, name, miou, acc, conditions, "run", measured=True, **given)
+    return LeaderboardEntry(name, name, miou, acc, conditions, "run", measured=True, **given)
 
 
 @pytest.mark.parametrize(
@@ -126,9 +126,9 @@ def measured(miou, acc, **more):
     ],
 )
 def test_only_the_same_setting_succeeds_or_fails(row, succeeded):
-    repetition = Repetition.of(row, SETTINGS["diffseg-512"])
-    assert repetition.succeeded is succeeded
-    assert bool(repetition.apart) == (succeeded is None)
+    reproduction = Reproduction.of(row, SETTINGS["diffseg-512"])
+    assert reproduction.succeeded is succeeded
+    assert bool(reproduction.apart) == (succeeded is None)
 
 
 def test_every_setting_is_of_a_dataset_with_figures():

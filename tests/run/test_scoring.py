@@ -19,7 +19,7 @@ from attnprobe.pictures.labels import load_labels
 from attnprobe.run.compare import compare
 from attnprobe.run.results import Results
 from attnprobe.view.terminal.comparison import show_comparison
-from attnprobe.view.terminal.runs import show
+from attnprobe.view.terminal.runs import show_results
 from tests.run.conftest import assert_equal_runs
 
 NAMES = ("ground", "disc", "thing", "thing")
@@ -76,7 +76,7 @@ def test_with_classes_counts_are_over_them_and_pooled(run, classed):
         name: None if np.isnan(value) else value for name, value in iou.items()
     }
     text = io.StringIO()
-    show(done.results, Console(width=200, file=text))
+    show_results(done.results, Console(width=200, file=text))
     said = f"over 4 classes): ACC {scores.acc:.3f}, mIoU {scores.miou:.3f}\n"
     assert said in text.getvalue()
 
@@ -133,8 +133,8 @@ def test_a_stopped_run_with_classes_ends_with_the_bytes_of_an_unbroken_one(run, 
     assert len(list(run(*overrides, fit="crop", resume=True))) == 5 - count
     assert_equal_runs(whole.folder.path, started.folder.path)
     found = Results.load(whole.folder)
-    assert found.scoring == whole.results.scoring
-    assert found.scoring.names == NAMES
+    assert found.scorer == whole.results.scorer
+    assert found.scorer.names == NAMES
     assert found.summary() == whole.results.summary()
 
 
@@ -189,4 +189,4 @@ def test_a_summary_of_an_earlier_version_is_read(run):
     summary = json.loads(place.read_text())
     del summary["protocol"], summary["classes"]
     place.write_text(json.dumps(summary))
-    assert Results.load(done.folder).scoring == Scorer()
+    assert Results.load(done.folder).scorer == Scorer()

@@ -9,7 +9,7 @@ from attnprobe.evaluate import image_scores
 from attnprobe.run.folder import RunFolder
 from attnprobe.run.outcome import Outcome
 from attnprobe.run.results import Results
-from attnprobe.view.terminal.runs import SHOWN, show
+from attnprobe.view.terminal.runs import SHOWN, show_results
 
 TRUTH = np.array([[0, 0, 1, 1], [0, 0, 1, 1], [0, 0, 1, 1]])
 HALF = image_scores(np.array([[0, 0, 0, 1]] * 3), TRUTH)
@@ -24,7 +24,7 @@ def shown(tmp_path, monkeypatch):
         results = Results(RunFolder(Path("runs/trial/now")), "trial", [o.image for o in outcomes])
         results.take(outcomes)
         file = io.StringIO()
-        show(results, Console(width=width, file=file))
+        show_results(results, Console(width=width, file=file))
         return file.getvalue()
 
     return shown

@@ -1,1 +1,1 @@
-"""What a terminal shows: runs and sweeps, comparisons, evaluations, league tables."""
+"""What a terminal shows: runs and sweeps, comparisons, scores, leaderboards."""

@@ -32,7 +32,7 @@ _WIDEST = 320
 def show_comparison(comparison: Comparison, console: Console) -> None:
     """Print the table of runs and the images in which they differ most."""
     table = _table("run", list(TITLES.values()))
-    for cells in score_cells(comparison):
+    for cells in _score_cells(comparison):
         table.add_row(*(Text(printable(cell)) for cell in cells))
     console.print(f"{len(comparison.images)} images in common", highlight=False)
     console.print(table)
@@ -52,7 +52,7 @@ def show_comparison(comparison: Comparison, console: Console) -> None:
         console.print(table)
 
 
-def score_cells(comparison: Comparison) -> list[list[str]]:
+def _score_cells(comparison: Comparison) -> list[list[str]]:
     """The cells of the table of runs: number and name, then a cell a measure."""
     rows = []
     for number, row in enumerate(comparison.rows, start=1):
@@ -88,7 +88,7 @@ def write_html(comparison: Comparison, path: Path) -> None:
     ]
     page = environment.get_template("compare.html.jinja").render(
         titles=list(TITLES.values()),
-        rows=score_cells(comparison),
+        rows=_score_cells(comparison),
         count=len(comparison.images),
         explained=EXPLAINED if len(comparison.rows) > 1 else "",
         notes=comparison.notes,

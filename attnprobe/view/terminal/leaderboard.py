@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from attnprobe.errors import AttnProbeError
-from attnprobe.evaluate.leaderboard import Entry, Table
+from attnprobe.evaluate.leaderboard import LeaderboardEntry, Table
 from attnprobe.extras import extra
 from attnprobe.files import write_whole
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from rich.console import Console
 
-Column = tuple[str, Callable[[Entry], str]]
+Column = tuple[str, Callable[[LeaderboardEntry], str]]
 
 PLOTS = (".png", ".pdf", ".svg")
 """Suffixes of plots."""
@@ -72,7 +72,7 @@ def comma_separated(tables: Sequence[Table]) -> str:
     return text.getvalue()
 
 
-def plot(tables: Sequence[Table], path: Path) -> None:
+def plot_leaderboard(tables: Sequence[Table], path: Path) -> None:
     """Draw the mIoU of all rows as bars, a panel a dataset, into a PNG, PDF or SVG.
 
     Raises:
@@ -148,7 +148,7 @@ def _letters(table: Table) -> list[str]:
     return list(dict.fromkeys(f"{table.mark(e)}: {e.conditions.describe()}" for e in table.entries))
 
 
-def _kind(entry: Entry) -> str:
+def _kind(entry: LeaderboardEntry) -> str:
     return "measured" if entry.measured else "published"
 
 

@@ -19,12 +19,12 @@ from rich.progress import (
 from rich.table import Table
 from rich.text import Text
 
-from attnprobe.evaluate.people_table import TITLES, show_people
 from attnprobe.files import printable
 from attnprobe.run.folder import FAILURES, LABELS, OVERLAYS, REPORT, SCORES, SWEEP
 from attnprobe.run.outcome import Outcome, number
 from attnprobe.run.people import against_people
 from attnprobe.run.results import Results, mean
+from attnprobe.view.terminal.people import TITLES, show_people
 
 if TYPE_CHECKING:
     from attnprobe.run.sweep import Sweep
@@ -59,7 +59,7 @@ def progress(console: Console, visible: bool) -> Progress:
     )
 
 
-def show(results: Results, console: Console) -> None:
+def show_results(results: Results, console: Console) -> None:
     """Print the table, what was cut off, the failures, and where everything lies."""
     folder, done = results.folder, results.done
     if done:
@@ -73,13 +73,13 @@ def show(results: Results, console: Console) -> None:
             say(console, escape(f"against people, all together: {said}"))
         console.print()
     _list(console, _cuts(done))
-    _list(console, [f"[red]failed[/]  {plain(_failure(o))}" for o in results.failed], FAILURES)
-    say(console, f"run folder  {plain(folder.path)}")
+    _list(console, [f"[red]failed[/]  {literal(_failure(o))}" for o in results.failed], FAILURES)
+    say(console, f"run folder  {literal(folder.path)}")
     if done:
-        say(console, f"labels      {plain(folder.path / LABELS)}")
-        say(console, f"overlays    {plain(folder.path / OVERLAYS)}")
+        say(console, f"labels      {literal(folder.path / LABELS)}")
+        say(console, f"overlays    {literal(folder.path / OVERLAYS)}")
     if (report := folder.path / REPORT).exists():
-        say(console, f"report      {plain(report)}")
+        say(console, f"report      {literal(report)}")
 
 
 def show_sweep(sweep: Sweep, console: Console) -> None:
@@ -101,7 +101,7 @@ def show_sweep(sweep: Sweep, console: Console) -> None:
         title = {"acc": "ACC", "miou": "mIoU"}.get(name, name)
         table.add_column(title, justify="right", no_wrap=True)
     for row in rows[:SHOWN]:
-        table.add_row(plain(row["label"]), *(fixed(row[name], d) for name, d in columns))
+        table.add_row(literal(row["label"]), *(fixed(row[name], d) for name, d in columns))
     console.print(table)
     if len(rows) > SHOWN:
         order = "best" if scored else "first"
@@ -110,7 +110,7 @@ def show_sweep(sweep: Sweep, console: Console) -> None:
     if people is not None:
         show_people([people], console)
         console.print()
-    say(console, f"sweep's folder  {plain(sweep.folder.path)}")
+    say(console, f"sweep's folder  {literal(sweep.folder.path)}")
 
 
 def plain_table(first: str, **options: Any) -> Table:
@@ -125,7 +125,7 @@ def _table(results: Results) -> Table:
     means = results.summary()["mean"]
     seconds = mean([outcome.seconds for outcome in done])
     columns = [("segments", means["segments"], 1), ("seconds", seconds, 2)]
-    people = results.scoring.protocol.people
+    people = results.scorer.protocol.people
     if people:
         columns += [("covering", means["covering"], 3)]
     elif any(outcome.scores for outcome in done):
@@ -138,20 +138,20 @@ def _table(results: Results) -> Table:
         covering = o.regions.covering if o.regions else None
         cells = [str(o.segments), fixed(o.seconds, 2)]
         cells += [fixed(score, 3) for score in ([covering] if people else [acc, miou])]
-        table.add_row(plain(o.image), *cells[: len(columns)])
+        table.add_row(literal(o.image), *cells[: len(columns)])
     return table
 
 
 def _pooled(results: Results) -> str:
     """The dataset's scores, which are no means over images; empty where it has no classes."""
-    pooled, names = results.pooled(), results.scoring.names
+    pooled, names = results.pooled(), results.scorer.names
     if pooled is None or names is None:
         return ""
     scores = f"ACC {fixed(pooled.acc, 3)}, mIoU {fixed(pooled.miou, 3)}"
-    return plain(f"all together ({results.scoring}): {scores}")
+    return literal(f"all together ({results.scorer}): {scores}")
 
 
-def plain(text: object) -> str:
+def literal(text: object) -> str:
     """A text as markup that shows it as it is, but for what a terminal would obey."""
     return escape(printable(str(text)))
 
@@ -174,7 +174,7 @@ def _cuts(done: list[Outcome]) -> list[str]:
         if outcome.cut:
             images.setdefault(outcome.cut, []).append(outcome.image)
     return [
-        plain(f"{names[0] if len(names) == 1 else f'{len(names)} images'}: {cut}")
+        literal(f"{names[0] if len(names) == 1 else f'{len(names)} images'}: {cut}")
         for cut, names in images.items()
     ]
 

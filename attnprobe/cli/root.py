@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from typing import Annotated, Any, TypeVar
 
 import typer
@@ -33,26 +33,40 @@ def in_words(name: str, help_text: str) -> tuple[str, str]:
     return re.sub(r" <[^>|]*>", "", name), help_text
 
 
+def _write_parameters(command: TyperCommand | TyperGroup, ctx: Any, formatter: Any) -> None:
+    """The sections of a command's arguments and options."""
+    for title, kind in (("Arguments", "argument"), ("Options", "option")):
+        found = [p for p in command.get_params(ctx) if p.param_type_name == kind]
+        records = [record for p in found if (record := p.get_help_record(ctx))]
+        if records:
+            with formatter.section(title):
+                formatter.write_dl([in_words(*record) for record in records])
+
+
 class Command(TyperCommand):
     """A command whose help a person reads who doesn't know Python."""
 
     def format_options(self, ctx: Any, formatter: Any) -> None:
         """Write the sections of arguments and options."""
-        for title, kind in (("Arguments", "argument"), ("Options", "option")):
-            found = [p for p in self.get_params(ctx) if p.param_type_name == kind]
-            records = [record for p in found if (record := p.get_help_record(ctx))]
-            if records:
-                with formatter.section(title):
-                    formatter.write_dl([in_words(*record) for record in records])
+        _write_parameters(self, ctx, formatter)
 
 
-class Commands(TyperGroup):
-    """The root, which lists its commands by what one does with them."""
+class Group(TyperGroup):
+    """Commands under one word, with help of the same kind."""
+
+    def sections(self, ctx: Any) -> Mapping[str, Sequence[str]]:
+        """The commands as they are listed: title -> names."""
+        return {"Commands": self.list_commands(ctx)}
+
+    def format_options(self, ctx: Any, formatter: Any) -> None:
+        """Write the sections of options and commands."""
+        _write_parameters(self, ctx, formatter)
+        self.format_commands(ctx, formatter)
 
     def format_commands(self, ctx: Any, formatter: Any) -> None:
         """Write a section of commands for each thing one does."""
         width = max(map(len, self.list_commands(ctx)))
-        for title, names in SECTIONS.items():
+        for title, names in self.sections(ctx).items():
             with formatter.section(title):
                 found = [(name, self.get_command(ctx, name)) for name in names]
                 shown = [
@@ -63,11 +77,22 @@ class Commands(TyperGroup):
                 formatter.write_dl([(name.ljust(width), text) for name, text in shown])
 
 
+class Root(Group):
+    """All commands, by what one does with them."""
+
+    def sections(self, ctx: Any) -> Mapping[str, Sequence[str]]:
+        """Those of `SECTIONS`."""
+        return SECTIONS
+
+
 Function = TypeVar("Function", bound=Callable[..., Any])
 
 
 class App(typer.Typer):
-    """A group whose commands are such commands."""
+    """A group whose commands are such commands, and which is such a group."""
+
+    def __init__(self, help: str, cls: type[TyperGroup] = Group, **options: Any) -> None:
+        super().__init__(cls=cls, help=help, rich_markup_mode=None, **options)
 
     def command(self, *args: Any, **options: Any) -> Callable[[Function], Function]:
         """See `typer.Typer.command`."""
@@ -75,11 +100,10 @@ class App(typer.Typer):
 
 
 app = App(
-    cls=Commands,
-    help="Probe the attention of diffusion models: capture, aggregate, group, score.",
+    "Probe the attention of diffusion models: capture, aggregate, group, score.",
+    cls=Root,
     no_args_is_help=True,
     pretty_exceptions_enable=False,
-    rich_markup_mode=None,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 

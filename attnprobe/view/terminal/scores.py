@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, TypeVar
 from rich.console import Console
 from rich.table import Table
 
-from attnprobe.evaluate.people_table import TITLES as PEOPLE
 from attnprobe.evaluate.prediction_scores import Number, PredictionScores
-from attnprobe.view.terminal.runs import fixed, plain, plain_table, progress, say
+from attnprobe.view.terminal.people import TITLES as PEOPLE
+from attnprobe.view.terminal.runs import fixed, literal, plain_table, progress, say
 
 if TYPE_CHECKING:
     from attnprobe.data.base import Sample
@@ -40,44 +40,44 @@ def watched(samples: Sequence[T]) -> Iterator[T]:
         yield from bar.track(samples, description="scoring")
 
 
-def show_evaluation(evaluation: PredictionScores, console: Console) -> None:
+def show_scores(result: PredictionScores, console: Console) -> None:
     """Print the protocol, over how many images, the scores, and what was left out."""
-    scored, names = len(evaluation.images), evaluation.scoring.names
-    say(console, plain(evaluation.scoring.protocol))
-    say(console, f"over {scored} of {evaluation.count} images\n")
-    console.print(_scores(evaluation))
+    scored, names = len(result.images), result.scorer.names
+    say(console, literal(result.scorer.protocol))
+    say(console, f"over {scored} of {result.count} images\n")
+    console.print(_scores(result))
     if names is None:
         say(console, "means over images; each image's true labels are its own classes")
     else:
         say(console, f"ACC and mIoU over the dataset's {len(names)} classes; the rest are means")
         console.print()
-        console.print(_classes(evaluation))
-    if people := evaluation.people():
+        console.print(_classes(result))
+    if people := result.people():
         said = ", ".join(f"{PEOPLE[name]} {fixed(value, 3)}" for name, value in people.items())
         say(console, f"against people, all together: {said}")
-    if evaluation.left_out:
-        say(console, f"\n[red]left out[/]: {len(evaluation.left_out)} of {evaluation.count} images")
-    for name, why in list(evaluation.left_out.items())[:LISTED]:
-        say(console, plain(f"  {name}: {why}"))
-    if len(evaluation.left_out) > LISTED:
-        say(console, f"  … and {len(evaluation.left_out) - LISTED} more")
+    if result.left_out:
+        say(console, f"\n[red]left out[/]: {len(result.left_out)} of {result.count} images")
+    for name, why in list(result.left_out.items())[:LISTED]:
+        say(console, literal(f"  {name}: {why}"))
+    if len(result.left_out) > LISTED:
+        say(console, f"  … and {len(result.left_out) - LISTED} more")
 
 
-def _scores(evaluation: PredictionScores) -> Table:
+def _scores(result: PredictionScores) -> Table:
     table = plain_table("score")
     table.add_column("value", justify="right")
     table.add_column("95 % interval")
-    for name, number in evaluation.numbers().items():
+    for name, number in result.numbers().items():
         digits = 1 if name.endswith("segments") else 3
         table.add_row(TITLES[name], fixed(number.value, digits), _ends(number, digits))
     return table
 
 
-def _classes(evaluation: PredictionScores) -> Table:
+def _classes(result: PredictionScores) -> Table:
     table = plain_table("class")
     table.add_column("IoU", justify="right")
-    for name, iou in evaluation.scoring.by_name(evaluation.scores.iou).items():
-        table.add_row(plain(name), fixed(iou, 3))
+    for name, iou in result.scorer.by_name(result.scores.iou).items():
+        table.add_row(literal(name), fixed(iou, 3))
     return table
 
 

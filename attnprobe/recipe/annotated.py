@@ -24,7 +24,7 @@ Line = tuple[str, str]
 """A line of YAML, and the origin of what it says."""
 
 
-def show(path: str | Path, overrides: Iterable[str | Override] = ()) -> str:
+def annotated_yaml(path: str | Path, overrides: Iterable[str | Override] = ()) -> str:
     """A recipe as YAML with defaults filled in and, as comments, where each value comes from.
 
     It loads back as an equal recipe, or as equal points: what a sweep gives is left to the sweep.
