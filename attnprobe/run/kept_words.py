@@ -65,7 +65,7 @@ def load_words(path: Path) -> KeptWords:
     try:
         file = read_arrays(path, _LARGEST)
         words = tuple(json.loads(file["words"].tobytes()))
-        maps = torch.from_numpy(file["maps"]).float() * float(file["largest"])
+        maps = torch.from_numpy(np.array(file["maps"])).float() * float(file["largest"])
         return KeptWords(read_jpeg(file["picture"].tobytes()), WordMaps(maps, words, "kept"))
     except FileNotFoundError:
         raise RunError(f"{path}: no maps of words were kept of this image") from None

@@ -203,7 +203,7 @@ def _segmented(pipeline: Pipeline, sample: Sample, scorer: Scorer) -> tuple[Outc
     attention = pipeline.attention(image)
     caption = sample.caption() if sample.caption else ""
     cut = pipeline.cut(attention, truth)
-    segmentation = pipeline.named(cut, attention, caption, scoring.names or ())
+    segmentation = pipeline.named(cut, attention, caption, scorer.names or ())
     seen, fitted = attention.seen, attention.fitted
     drawn = attention.picture if isinstance(image, Drawing) else None
     kept = _Kept(segmentation, seen, segmentation.overlay(seen), attention.field, drawn)
