@@ -6,7 +6,15 @@ import difflib
 
 
 class AttnProbeError(Exception):
-    """A fault in what the user gave, told in a sentence; the command line shows it untraced."""
+    """A fault in what the user gave, told in a sentence; the command line shows it untraced.
+
+    Examples:
+        >>> try:
+        ...     ap.load_recipe("diffseg", ["group.anchors=0"])
+        ... except ap.AttnProbeError as error:
+        ...     print(error)
+        --set group.anchors=0: group.anchors: must be greater than or equal to 1; got 0
+    """
 
 
 class ComponentError(AttnProbeError):

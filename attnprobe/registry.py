@@ -76,12 +76,119 @@ def register(kind: str, name: str) -> Callable[[T], T]:
     return decorate
 
 
-#: Decorators, one a kind: ``@grouper("kmeans")`` above a frozen dataclass.
-source = functools.partial(register, "sources")
-aggregator = functools.partial(register, "aggregators")
-grouper = functools.partial(register, "groupers")
-refiner = functools.partial(register, "refiners")
-labeller = functools.partial(register, "labellers")
+def source(name: str) -> Callable[[T], T]:
+    """Register an image source, which lists samples and takes nothing.
+
+    Raises:
+        ComponentError: the name is taken (both definitions are shown).
+
+    Examples:
+        >>> from dataclasses import dataclass
+        >>> from functools import partial
+        >>> @ap.source("one_picture")
+        ... @dataclass(frozen=True)
+        ... class OnePicture:
+        ...     "A picture without a truth."
+        ...     path: str = "photo.jpg"
+        ...
+        ...     def __call__(self):
+        ...         read = partial(ap.read_image, self.path)
+        ...         return [ap.Sample("one", read, truth=lambda: None, where=self.path)]
+        >>> recipe = ap.load_recipe("diffseg", ["images={use: one_picture}"])
+        >>> [sample.name for sample in recipe.samples()]
+        ['one']
+    """
+    return register("sources", name)
+
+
+def aggregator(name: str) -> Callable[[T], T]:
+    """Register an aggregator, which folds one field a layer into one.
+
+    Raises:
+        ComponentError: the name is taken (both definitions are shown).
+
+    Examples:
+        >>> from dataclasses import dataclass
+        >>> @ap.aggregator("first_layer")
+        ... @dataclass(frozen=True)
+        ... class FirstLayer:
+        ...     "The field of the first layer alone."
+        ...
+        ...     def __call__(self, fields):
+        ...         return fields[0]
+        >>> ap.load_recipe("diffseg", ["aggregate={use: first_layer}"]).aggregate
+        FirstLayer()
+    """
+    return register("aggregators", name)
+
+
+def grouper(name: str) -> Callable[[T], T]:
+    """Register a grouper, which cuts a field into segments.
+
+    Raises:
+        ComponentError: the name is taken (both definitions are shown).
+
+    Examples:
+        >>> from dataclasses import dataclass
+        >>> @ap.grouper("stripes")
+        ... @dataclass(frozen=True)
+        ... class Stripes:
+        ...     "Upright stripes, equally wide."
+        ...     count: int = 2
+        ...
+        ...     def __call__(self, field, *, rng=None, truth=None):
+        ...         height, width = field.grid
+        ...         stripes = np.arange(width) * self.count // width
+        ...         return ap.Segmentation(np.tile(stripes, (height, 1)))
+        >>> recipe = ap.load_recipe("diffseg", ["group={use: stripes, count: 3}"])
+        >>> recipe.build().segment("photo.jpg").count
+        3
+    """
+    return register("groupers", name)
+
+
+def refiner(name: str) -> Callable[[T], T]:
+    """Register a refiner, which makes a segmentation a better one.
+
+    Raises:
+        ComponentError: the name is taken (both definitions are shown).
+
+    Examples:
+        >>> from dataclasses import dataclass
+        >>> @ap.refiner("mirrored")
+        ... @dataclass(frozen=True)
+        ... class Mirrored:
+        ...     "The segmentation, left for right."
+        ...
+        ...     def __call__(self, segmentation, field, *, rng, image=None):
+        ...         return ap.Segmentation(segmentation.labels[:, ::-1].copy())
+        >>> ap.load_recipe("diffseg", ["refine=[{use: mirrored}]"]).refine
+        (Mirrored(),)
+    """
+    return register("refiners", name)
+
+
+def labeller(name: str) -> Callable[[T], T]:
+    """Register a labeller, which gives segments names.
+
+    Raises:
+        ComponentError: the name is taken (both definitions are shown).
+
+    Examples:
+        >>> from dataclasses import dataclass
+        >>> @ap.labeller("first_word")
+        ... @dataclass(frozen=True)
+        ... class FirstWord:
+        ...     "All of a picture is called by its prompt's first word."
+        ...
+        ...     def __call__(self, segmentation, subject, *, rng):
+        ...         whole = np.zeros_like(segmentation.labels)
+        ...         return ap.Segmentation(whole, names={0: subject.prompt.split()[0]})
+        >>> changes = ["label={use: first_word}", "probe.prompt=Peking in spring"]
+        >>> ap.load_recipe("diffseg", changes).build().segment("photo.jpg").names
+        {0: 'Peking'}
+    """
+    return register("labellers", name)
 
 
 _disabled: dict[tuple[str, str], str] = {}

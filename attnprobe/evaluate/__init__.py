@@ -1,7 +1,6 @@
 """Scores of a segmentation against the truth."""
 
 from attnprobe.evaluate.bootstrap import mean_interval, score_draws
-from attnprobe.evaluate.boundary import boundary_f
 from attnprobe.evaluate.metrics import (
     ForegroundMetric,
     HungarianMetric,
@@ -11,7 +10,7 @@ from attnprobe.evaluate.metrics import (
     Scores,
 )
 from attnprobe.evaluate.protocol import PROTOCOLS, Match, Protocol
-from attnprobe.evaluate.regions import RegionMetric, Regions, region_scores
+from attnprobe.evaluate.regions import RegionMetric, Regions, boundary_f, region_scores
 from attnprobe.evaluate.scorer import Scorer, common_classes, image_scores
 
 __all__ = [

@@ -14,10 +14,9 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from attnprobe.errors import AttnProbeError
-from attnprobe.evaluate.boundary import TOLERANCE
 from attnprobe.evaluate.lines import matched, reach_of, thin_lines
 from attnprobe.evaluate.matching import checked_labels, count_overlaps
-from attnprobe.evaluate.regions import covering_of, entropy, ordinal, pairs
+from attnprobe.evaluate.regions import TOLERANCE, covering_of, entropy, ordinal, pairs
 
 
 @dataclass(frozen=True)

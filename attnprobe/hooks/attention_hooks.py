@@ -13,7 +13,7 @@ from torch import nn
 from attnprobe.errors import CaptureError
 from attnprobe.hooks.block import Block
 from attnprobe.hooks.call import AttentionCall
-from attnprobe.hooks.edits import Edit, EditFunction, apply_edits
+from attnprobe.hooks.edits import EditFunction, apply_edits
 from attnprobe.hooks.families import batching
 from attnprobe.hooks.finding import attention_layers
 from attnprobe.hooks.guard import Guard
@@ -259,7 +259,9 @@ class AttentionHooks(Block):
             return None
         call = self._call(layer, index, kernel, given)
         handles = [handle for handle in handles if handle.wants_grid(call)]
-        call, edited = apply_edits([h.act for h in handles if isinstance(h.act, Edit)], call)
+        edited = None
+        if edits := [handle.act for handle in handles if handle.edits]:
+            call, edited = apply_edits(edits, call)
         for handle in handles:
             handle.receive(call)
         return edited

@@ -23,18 +23,14 @@ class Edit:
     heads: tuple[int, ...] | None
 
 
-def apply_edits(
-    edits: list[Edit], call: AttentionCall
-) -> tuple[AttentionCall, torch.Tensor | None]:
-    """The call with its output edited, and that output (None if there are no edits).
+def apply_edits(edits: list[Edit], call: AttentionCall) -> tuple[AttentionCall, torch.Tensor]:
+    """The call with its output edited, and that output; of one edit at least.
 
     Heads that are not chosen keep the kernel's own output, bit by bit.
 
     Raises:
         CaptureError: a head that isn't there, or a tensor of another shape comes back.
     """
-    if not edits:
-        return call, None
     for edit in edits:
         given = edit.heads or (0,)
         if not 0 <= min(given) <= max(given) < call.heads:

@@ -32,7 +32,7 @@ class Handle:
     chosen: list[Layer]
     ledger: Ledger = field(init=False)
     names: frozenset[str] = field(init=False)
-    shares: dict[str, Shares | None] = field(init=False)
+    shares: dict[str, Shares] = field(init=False)
 
     def __post_init__(self) -> None:
         self.names = frozenset(layer.name for layer in self.chosen)
@@ -78,7 +78,7 @@ class Handle:
                 f"heads must be numbers of heads, or None for all. Got {got} instead."
             )
         selection = _selection(layers)
-        if selection.heads != () or selection.top_heads is not None:
+        if selection.chooses_heads:
             raise CaptureError("an edit's heads are said by its own heads=, not by Layers")
         _check_steps(steps)
         edit = Edit(function, on, None if heads is None else tuple(heads))
@@ -117,10 +117,11 @@ class Handle:
 
     def _part(self, call: AttentionCall) -> AttentionCall:
         """The call, of the heads that are wanted; which ones, a layer's first call decides."""
+        if not self.selection.chooses_heads:
+            return call
         if call.name not in self.shares:
             self.shares[call.name] = wanted_heads(self.selection, call)
-        shares = self.shares[call.name]
-        return call if shares is None else call.of_heads(shares)
+        return call.of_heads(self.shares[call.name])
 
 
 def check_one_of(name: str, given: Any, allowed: tuple[str, ...]) -> None:

@@ -19,8 +19,8 @@ _DENSE = 64
 """Tokens up to which all eigenvalues are computed, which is then faster than two."""
 
 
-def wanted_heads(selection: Layers, call: AttentionCall) -> Shares | None:
-    """The heads of a call that a selection wants, None if it wants all of them alike.
+def wanted_heads(selection: Layers, call: AttentionCall) -> Shares:
+    """The heads of a call that a selection which chooses heads wants.
 
     Raises:
         CaptureError: the layer has no such head, or no chain of which eigenvalues would tell.
@@ -30,8 +30,6 @@ def wanted_heads(selection: Layers, call: AttentionCall) -> Shares | None:
         best = sorted(range(call.heads), key=lambda head: -values[head])[: selection.top_heads]
         return dict.fromkeys(sorted(best), 1.0)
     given = selection.heads
-    if given == ():
-        return None
     numbers = (given,) if isinstance(given, int) else given
     shares = dict(numbers) if isinstance(numbers, Mapping) else dict.fromkeys(numbers, 1.0)
     if max(shares) >= call.heads:

@@ -6,10 +6,11 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Literal, Protocol
+from typing import Any, Literal, Protocol
 
 import torch
 
+from attnprobe.hooks import _private
 from attnprobe.hooks.layers import Layer
 
 Policy = Literal["tap", "force_native", "error"]
@@ -29,6 +30,36 @@ class Kernel:
     out: torch.Tensor
     logsumexp: torch.Tensor | None = None
     weights: torch.Tensor | None = None
+
+
+class SeeNormaliser(_private.DispatchMode):
+    """Keeps the logsumexp that the CPU's flash kernel computes beside its output.
+
+    With it probabilities need no softmax of their own, for p = exp(scale · q·k − logsumexp).
+    Wraps one call of scaled dot-product attention, which runs as it would without. `logsumexp`,
+    (batch, heads, queries), stays None where no such kernel ran: on other devices, with dropout,
+    and where PyTorch falls back to plain operations.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.logsumexp: torch.Tensor | None = None
+
+    def __torch_dispatch__(
+        self,
+        func: Any,
+        types: Any,
+        args: tuple[Any, ...] = (),
+        kwargs: dict[str, Any] | None = None,
+    ) -> Any:
+        name = str(func)
+        if name == "aten.scaled_dot_product_attention.default":
+            with self:  # inference mode hands over the composite, whose kernel is to be seen
+                return func.decompose(*args, **(kwargs or {}))
+        result = func(*args, **(kwargs or {}))
+        if name == _private.CPU_FLASH:
+            self.logsumexp = result[1].detach()
+        return result
 
 
 class _Depth(threading.local):

@@ -104,6 +104,11 @@ class Layers:
         if isinstance(self.heads, tuple) and len(set(self.heads)) < len(self.heads):
             raise CaptureError(f"Layers.heads: a head is given twice. Got {self.heads} instead.")
 
+    @property
+    def chooses_heads(self) -> bool:
+        """Whether it wants some heads alone, or some more than others."""
+        return self.heads != () or self.top_heads is not None
+
     def select(self, layers: list[Layer]) -> list[Layer]:
         """Those of the layers that are wanted, as they compute; `grid` is left for later.
 

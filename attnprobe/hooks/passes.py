@@ -14,13 +14,12 @@ from torch import nn
 
 from attnprobe.errors import CaptureError
 from attnprobe.hooks import _private
-from attnprobe.hooks.branches import TOLD, Names, beside, name_rows
+from attnprobe.hooks.branches import TOLD, Given, Names, Print, beside, fingerprint, name_rows
 from attnprobe.hooks.call import Moment
 from attnprobe.hooks.callers import Caller, find_caller
 from attnprobe.hooks.layout import Layout
 from attnprobe.hooks.layout_readers import read_layout
 from attnprobe.hooks.overrides import Override, leave, listen
-from attnprobe.hooks.prints import Given, Print, fingerprint
 
 _TIMESTEPS = ("timestep", "timesteps", "t", "timestep_ratio")
 _LATENTS = ("sample", "hidden_states", "x")

@@ -27,9 +27,8 @@ from torch import nn, overrides
 from attnprobe.errors import CaptureError
 from attnprobe.hooks import _private, backends
 from attnprobe.hooks.block import Block
-from attnprobe.hooks.kernel import Kernel, Policy, depth, unheard
+from attnprobe.hooks.kernel import Kernel, Policy, SeeNormaliser, depth, unheard
 from attnprobe.hooks.layers import Layer
-from attnprobe.hooks.normaliser import SeeNormaliser
 from attnprobe.hooks.overrides import leave, listen
 from attnprobe.hooks.scores import Scored, from_scores, scoring
 from attnprobe.hooks.wrappers import module_named

@@ -10,7 +10,7 @@ from attnprobe.aggregate import Multiscale
 from attnprobe.distances import symmetric_kl
 from attnprobe.errors import SettingWarning
 from attnprobe.group import DiffSeg
-from attnprobe.group.anchors import anchor_positions, anchor_tokens, token_rank
+from attnprobe.group.diffseg import anchor_positions, anchor_tokens, token_rank
 from attnprobe.testing import check_grouper
 from tests.golden.fields import attention
 

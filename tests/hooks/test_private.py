@@ -14,7 +14,7 @@ import attnprobe
 import attnprobe as ap
 from attnprobe.errors import CaptureError
 from attnprobe.hooks import _private
-from attnprobe.hooks.normaliser import SeeNormaliser
+from attnprobe.hooks.kernel import SeeNormaliser
 from tests.conftest import small_unet
 from tests.hooks.small import MID, by_processor, run, run_flux, same_maps, small_flux, state
 

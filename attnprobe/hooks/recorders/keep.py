@@ -72,6 +72,13 @@ class Features(Recorder):
     Args:
         projected: what the layer hands on, after its own projection ``to_out``; else what
             attention hands to that.
+
+    Examples:
+        >>> layers = ap.Layers(kind="self", block="mid")
+        >>> with ap.capture(pipe.unet, layers, ap.Features()) as seen:
+        ...     picture = pipe("a red disc", num_inference_steps=1).images[0]
+        >>> seen["mid_block.attentions.0.transformer_blocks.0.attn1"].shape
+        torch.Size([2, 8, 8, 128])
     """
 
     projected: bool = False

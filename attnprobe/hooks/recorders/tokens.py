@@ -87,6 +87,13 @@ class TextMaps(Recorder):
 
     Values are shares of all keys, the image's own included: a query's row sums to the part that
     goes to the text. Start, end and padding are tokens as well.
+
+    Examples:
+        >>> layers = ap.Layers(kind="cross", block="mid")
+        >>> with ap.capture(pipe.unet, layers, ap.TextMaps()) as seen:
+        ...     picture = pipe("a red disc", num_inference_steps=1).images[0]
+        >>> seen["mid_block.attentions.0.transformer_blocks.0.attn2"].shape
+        torch.Size([2, 64, 77])
     """
 
     linear = EVERY_AXIS

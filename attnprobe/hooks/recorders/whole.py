@@ -43,7 +43,15 @@ class HeadMean(Recorder):
 @checked
 @dataclass(frozen=True)
 class HeadMax(Recorder):
-    """The largest probability any head gives: (batch, queries, keys) float32; rows sum to ≥ 1."""
+    """The largest probability any head gives: (batch, queries, keys) float32; rows sum to ≥ 1.
+
+    Examples:
+        >>> layers = ap.Layers(kind="self", block="mid")
+        >>> with ap.capture(pipe.unet, layers, ap.HeadMax()) as seen:
+        ...     picture = pipe("a red disc", num_inference_steps=1).images[0]
+        >>> seen["mid_block.attentions.0.transformer_blocks.0.attn1"].shape  # a step first
+        torch.Size([1, 2, 64, 64])
+    """
 
     probabilities = True
 
