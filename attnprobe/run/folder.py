@@ -11,7 +11,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from attnprobe.errors import RunError
+from attnprobe.errors import AttnProbeError, RunError
 from attnprobe.files import is_temporary, make_folder, printable, read_text, safe_name, write_whole
 from attnprobe.run.forms import (
     ENVIRONMENT_FORM,
@@ -247,8 +247,11 @@ class RunFolder:
         self._make(LABELS, OVERLAYS)
 
     def _make(self, *kinds: str) -> None:
-        for kind in kinds:
-            make_folder(self.path / kind)
+        try:
+            for kind in kinds:
+                make_folder(self.path / kind)
+        except AttnProbeError as error:
+            raise RunError(str(error)) from error
 
     def clear(self) -> None:
         """Remove what an earlier run found, but for its images' files, by name and nothing else.
