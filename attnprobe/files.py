@@ -4,7 +4,6 @@ And files that can be read to their end: regular ones, of a size that was expect
 """
 
 import errno
-import hashlib
 import os
 import re
 import stat
@@ -120,6 +119,8 @@ def safe_name(name: str) -> str:
     encoded = plain.encode()
     if len(encoded) <= LONGEST_NAME:
         return plain
+    import hashlib  # takes longer than all else here, and few names need it
+
     digest = hashlib.sha256(name.encode("utf-8", "surrogatepass")).hexdigest()[:12]
     cut = encoded[: LONGEST_NAME - len(digest) - 1].decode("utf-8", "ignore")
     return f"{cut}-{digest}"

@@ -6,13 +6,14 @@ from pathlib import Path
 import pytest
 
 import attnprobe
-from attnprobe import registry, testing
+from attnprobe import hooks, registry, testing
 from attnprobe.errors import RunError
-from attnprobe.hooks import storage
+from attnprobe.hooks import header, recorders, storage
 from attnprobe.recipe import json_schema
 from attnprobe.run import folder, forms
 
-PAGE = (Path(__file__).parents[1] / "docs" / "stable.md").read_text(encoding="utf-8")
+DOCS = Path(__file__).parents[1] / "docs"
+PAGE = (DOCS / "stable.md").read_text(encoding="utf-8")
 
 
 def words(start: str) -> list[str]:
@@ -25,6 +26,18 @@ def test_the_names():
     assert words("- All of `attnprobe`") == ["attnprobe", *attnprobe.__all__]
     assert words("- All of `attnprobe.testing`") == ["attnprobe.testing", *testing.__all__]
     assert words("- The entry points") == [f"attnprobe.{kind}" for kind in registry.KINDS]
+
+
+def test_every_recorder_is_public_described_and_read_from_files():
+    ours = {
+        name
+        for name in recorders.__all__
+        if isinstance(cls := getattr(recorders, name), type) and cls is not recorders.Recorder
+    }
+    reference = (DOCS / "reference" / "hooks.md").read_text(encoding="utf-8")
+    assert ours <= {*attnprobe.__all__} & {*hooks.__all__}
+    assert ours == set(header.RECORDERS)
+    assert {name for name in ours if f"::: attnprobe.hooks.{name}\n" not in reference} == set()
 
 
 def test_the_keys_and_files():

@@ -23,20 +23,9 @@ Count = Annotated[int, Ge(0)]
 Positive = Annotated[int, Ge(1)]
 
 RECORDERS: dict[str, type[Recorder]] = {
-    cls.__name__: cls
-    for cls in (
-        recorders.Entropy,
-        recorders.Features,
-        recorders.HeadMax,
-        recorders.HeadMean,
-        recorders.Keep,
-        recorders.PerHead,
-        recorders.Pooled,
-        recorders.Rows,
-        recorders.TextMaps,
-        recorders.TokenMaps,
-        recorders.TopK,
-    )
+    name: cls
+    for name, cls in vars(recorders).items()
+    if name in recorders.__all__ and isinstance(cls, type) and cls is not Recorder
 }
 """The recorders that a file may name."""
 
