@@ -167,7 +167,7 @@ def check(value: Value, default_name: str, faults: Faults) -> Recipe:
 
 def _warn_of_words_that_nothing_reads(given: dict[str, Any]) -> None:
     probe, needs = given.get("probe", Probe()), getattr(given["aggregate"], "needs", MAPS)
-    if probe.words and "words" not in needs:
+    if probe.words and "words" not in needs and probe.emphasis == 1:
         reading = [
             entry.name
             for entry in entries("aggregators")
