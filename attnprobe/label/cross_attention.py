@@ -52,7 +52,7 @@ class CrossAttention:
         """The segments with names, at their own size."""
         text = subject.prompt if self.text == "prompt" else subject.caption
         if not text:
-            raise ComponentError(_NO_TEXT[self.text])
+            raise ComponentError(NO_TEXT[self.text])
         maps = subject.word_maps(text, self._words(text))
         return name_segments(segmentation, maps, self.normalise, self.rule, self.least)
 
@@ -71,9 +71,10 @@ class CrossAttention:
         return found
 
 
-_NO_TEXT = {
+NO_TEXT = {
     "prompt": "label.text: prompt names segments by words of probe.prompt, which is empty; say "
     "there what the pictures show, such as 'a cat on a sofa'",
     "caption": "label.text: caption names segments by words of the dataset's captions, and this "
     "picture has none; give probe.prompt and label.text: prompt",
 }
+"""What is said where there is no such text."""

@@ -12,6 +12,7 @@ from typing import Any
 
 from attnprobe.data.prompts import Prompts
 from attnprobe.errors import ComponentError, RecipeError, SettingWarning, did_you_mean
+from attnprobe.label.cross_attention import NO_TEXT, CrossAttention
 from attnprobe.models import ModelSpec
 from attnprobe.probe import MAPS, NO_PROMPT, Probe
 from attnprobe.recipe.overrides import Override
@@ -154,6 +155,8 @@ def check(value: Value, default_name: str, faults: Faults) -> Recipe:
         wrong = ("group",), str(error)
     if wrong is None and _wordless(given):
         wrong = ("aggregate",), NO_PROMPT
+    if wrong is None and _nameless(given):
+        wrong = ("label",), NO_TEXT["prompt"]
     if wrong is not None:
         path, sentence = wrong
         if not isinstance(value.data[path[0]].data, list):
@@ -183,8 +186,18 @@ def _warn_of_words_that_nothing_reads(given: dict[str, Any]) -> None:
 
 def _wordless(given: dict[str, Any]) -> bool:
     """Whether words' maps are needed of pictures that come without a prompt."""
-    probe = given.get("probe", Probe())
-    if probe.prompt or "words" not in getattr(given["aggregate"], "needs", MAPS):
+    return "words" in getattr(given["aggregate"], "needs", MAPS) and _promptless(given)
+
+
+def _nameless(given: dict[str, Any]) -> bool:
+    """Whether pictures that come without a prompt are to be named by its words."""
+    label = given.get("label")
+    return isinstance(label, CrossAttention) and label.text == "prompt" and _promptless(given)
+
+
+def _promptless(given: dict[str, Any]) -> bool:
+    """Whether there are pictures that come without a prompt."""
+    if given.get("probe", Probe()).prompt:
         return False
     ours = [entry.component for entry in entries("sources") if entry.package == "attnprobe"]
     reads = [source for source in given["images"] if type(source) in ours]

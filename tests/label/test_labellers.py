@@ -16,6 +16,7 @@ from attnprobe.label import CrossAttention, PromptLabels
 from attnprobe.label.naming import name_segments
 from attnprobe.label.nouns import nouns
 from attnprobe.label.subject import Subject
+from attnprobe.recipe import load_recipe
 from attnprobe.testing import check_labeller
 
 PICTURE = Image.new("RGB", (8, 8))
@@ -178,3 +179,13 @@ def test_a_drawing_is_named_by_what_it_was_drawn_from(tiny):
 
 def test_without_a_labeller_nothing_is_named(tiny):
     assert pipeline(tiny, None).segment(make_scene("test", 0).image).names is None
+
+
+def test_a_recipe_without_a_text_is_refused_before_it_runs():
+    with pytest.raises(AttnProbeError, match=r"label: label\.text: prompt .* which is empty"):
+        load_recipe("diffseg", ["label.use=cross-attention"])
+    given = ["label.use=cross-attention", "probe.prompt=a cat"]
+    assert load_recipe("diffseg", given).label == CrossAttention()
+    drawn = "images={use: prompts, prompts: [a cat]}"
+    assert load_recipe("diffseg", ["label.use=cross-attention", drawn]).label == CrossAttention()
+    assert load_recipe("diffseg-named", ["label=null"]).label is None
