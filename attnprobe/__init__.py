@@ -39,7 +39,7 @@ if TYPE_CHECKING:
     from attnprobe.pipeline import Pipeline
     from attnprobe.probe import Probe
     from attnprobe.recipe import Recipe, load_recipe
-    from attnprobe.registry import aggregator, grouper, refiner, source
+    from attnprobe.registry import aggregator, grouper, labeller, refiner, source
     from attnprobe.view.widget import explore
 
     __version__: str
@@ -73,6 +73,7 @@ _HOMES = {
     "capture": "attnprobe.hooks.capturing",
     "explore": "attnprobe.view.widget",
     "grouper": "attnprobe.registry",
+    "labeller": "attnprobe.registry",
     "load_capture": "attnprobe.hooks",
     "load_recipe": "attnprobe.recipe",
     "plan": "attnprobe.hooks.planning",
@@ -109,6 +110,7 @@ __all__ = [
     "capture",
     "explore",
     "grouper",
+    "labeller",
     "load_capture",
     "load_recipe",
     "plan",

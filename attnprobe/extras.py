@@ -12,6 +12,7 @@ EXTRAS = {
     "view": ("starlette", "uvicorn"),
     "notebook": ("anywidget",),
     "data": ("datasets",),
+    "words": ("textblob",),
 }
 """Each extra with the modules that come with it alone."""
 

@@ -306,10 +306,12 @@ class Segmentation:
         return detections(self.labels, self.names or {})
 
     def overlay(self, image: Image, alpha: float = 0.55) -> Image:
-        """The image with each segment's colour over it and lines between segments."""
+        """The image with each segment's colour over it, lines between segments, and their names."""
+        from attnprobe.pictures.legend import write_names
         from attnprobe.pictures.overlay import overlay
 
-        return overlay(image, self.labels, alpha=alpha)
+        laid = overlay(image, self.labels, alpha=alpha)
+        return write_names(laid, self.labels, self.names) if self.names else laid
 
     def __repr__(self) -> str:
         named = "" if not self.names else f", {', '.join(map(str, self.names.values()))}"

@@ -44,6 +44,18 @@ def write_whole(path: str | Path) -> Iterator[Path]:
             temporary.unlink()
 
 
+def make_folder(path: Path) -> None:
+    """Make a folder unless it is there.
+
+    Raises:
+        AttnProbeError: it can't be made.
+    """
+    try:
+        path.mkdir(exist_ok=True)
+    except OSError as error:
+        raise AttnProbeError(f"{path}: can't be written: {error.strerror or error}") from error
+
+
 def is_temporary(name: str) -> bool:
     """Whether a file of that name is what a killed writer was about to rename."""
     return re.fullmatch(r"\.tmp-[0-9a-f]{12}(\..*)?", name) is not None

@@ -1,20 +1,23 @@
-"""One image through the stages, in order: probe, aggregate, group, refine."""
+"""One image through the stages, in order: probe, aggregate, group, refine, label."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Collection
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
+from typing import Any, cast
 
 import numpy as np
 from PIL import Image
 
+from attnprobe.aggregate.cross import Cross
 from attnprobe.cache import FieldCache
 from attnprobe.data.base import Drawing, Truth, each_person
 from attnprobe.errors import ComponentError, ImageError
 from attnprobe.field_key import field_key
-from attnprobe.fields import AnyField, Segmentation, refuse_nan
+from attnprobe.fields import AnyField, Segmentation, WordMaps, refuse_nan
+from attnprobe.label.subject import Subject
 from attnprobe.models.fit import ImageFit
 from attnprobe.models.model import Model
 from attnprobe.pictures.labels import check_size
@@ -35,11 +38,13 @@ class ImageAttention:
         picture: upright, in mode RGB: the one given, or what the model drew.
         fitted: the part of it that the model saw, and at which size.
         field: the aggregated attention of that part.
+        drawing: what the model drew the picture from, if it did.
     """
 
     picture: Image.Image
     fitted: ImageFit
     field: AnyField
+    drawing: Drawing | None = None
 
     @cached_property
     def seen(self) -> Image.Image:
@@ -68,6 +73,7 @@ class Pipeline:
     refine: tuple[Callable[..., Segmentation], ...] = ()
     seed: int = 0
     cache: FieldCache | None = None
+    label: Callable[..., Segmentation] | None = None
 
     def __post_init__(self) -> None:
         wrong = misfit(self.aggregate, self.group, self.refine)
@@ -81,7 +87,7 @@ class Pipeline:
     @property
     def needs(self) -> Collection[Need]:
         """What the aggregator needs of a capture."""
-        return getattr(self.aggregate, "needs", MAPS)
+        return _needs(self.aggregate)
 
     def field(self, image: ImageLike) -> AnyField:
         """The aggregated attention."""
@@ -93,12 +99,11 @@ class Pipeline:
         A drawing is made, and watched meanwhile.
         """
         if isinstance(image, Drawing):
-            drawn, fields = self.probe.draw(self.model, image, self.needs)
-            fitted = self.probe.fitted(self.model, drawn)
-            return ImageAttention(drawn, fitted, self._aggregated(fields))
+            return self._drawn(image, self.probe, self.aggregate)
         picture = as_image(image)
         fitted = self.probe.fitted(self.model, picture)
-        return ImageAttention(picture, fitted, self._field(picture, fitted))
+        field = self._field(picture, fitted, self.probe, self.aggregate)
+        return ImageAttention(picture, fitted, field)
 
     def segment(self, image: ImageLike | Drawing, truth: Truth | None = None) -> Segmentation:
         """Segment an image.
@@ -109,9 +114,11 @@ class Pipeline:
                 people give one each there is no true number, and groupers are told none.
 
         Returns:
-            Labels at the image's own size (of the part that is seen, if the probe crops).
+            Labels at the image's own size (of the part that is seen, if the probe crops), with
+            names if there is a labeller.
         """
-        return self.cut(self.attention(image), truth)
+        attention = self.attention(image)
+        return self.named(self.cut(attention, truth), attention)
 
     def cut(self, attention: ImageAttention, truth: Truth | None = None) -> Segmentation:
         """Group and refine an image's aggregated attention; see `segment`.
@@ -129,21 +136,65 @@ class Pipeline:
         found = group_and_refine(attention.field, attention.seen, *stages, self.seed, told)
         return found.resized(fitted.box_size)
 
-    def _field(self, picture: Image.Image, fitted: ImageFit) -> AnyField:
+    def named(
+        self,
+        segmentation: Segmentation,
+        attention: ImageAttention,
+        caption: str = "",
+        classes: tuple[str, ...] = (),
+    ) -> Segmentation:
+        """The segments under the names that the labeller gives them; as they are without one.
+
+        Args:
+            segmentation: the segments, at the size of what was seen.
+            attention: of which they were cut.
+            caption: what the dataset says of the picture.
+            classes: the names of the dataset's classes.
+        """
+        if self.label is None:
+            return segmentation
+        drawing = attention.drawing
+
+        def word_maps(text: str, words: tuple[str, ...]) -> WordMaps:
+            probe = replace(self.probe, prompt=text, words=words, emphasis=1.0)
+            if drawing is not None and drawing.prompt == text:
+                return cast(WordMaps, self._drawn(drawing, probe, Cross()).field)
+            return self._field(attention.picture, attention.fitted, probe, Cross())
+
+        prompt = self.probe.prompt if drawing is None else drawing.prompt
+        subject = Subject(attention.seen, word_maps, prompt, caption, classes)
+        return self.label(segmentation, subject, rng=np.random.default_rng(self.seed))
+
+    def _drawn(
+        self, drawing: Drawing, probe: Probe, aggregate: Callable[..., Any]
+    ) -> ImageAttention:
+        """A picture that the model draws, watched meanwhile."""
+        drawn, fields = probe.draw(self.model, drawing, _needs(aggregate))
+        fitted = probe.fitted(self.model, drawn)
+        return ImageAttention(drawn, fitted, _aggregated(fields, aggregate), drawing)
+
+    def _field(
+        self, picture: Image.Image, fitted: ImageFit, probe: Probe, aggregate: Callable[..., Any]
+    ) -> Any:
         """A picture's aggregated attention, from the cache where it is kept there."""
 
         def compute() -> AnyField:
-            given = self.model, picture, self.seed, self.needs, fitted
-            return self._aggregated(self.probe(*given))
+            given = self.model, picture, self.seed, _needs(aggregate), fitted
+            return _aggregated(probe(*given), aggregate)
 
         if self.cache is None:
             return compute()
-        key = field_key(self.model, self.probe, self.aggregate, picture, self.seed)
+        key = field_key(self.model, probe, aggregate, picture, self.seed)
         return compute() if key is None else self.cache.field(key, compute)
 
-    def _aggregated(self, fields: list[AnyField]) -> AnyField:
-        refuse_nan(fields, "Pipeline")
-        return self.aggregate(fields)
+
+def _needs(aggregate: Any) -> Collection[Need]:
+    return getattr(aggregate, "needs", MAPS)
+
+
+def _aggregated(fields: list[AnyField], aggregate: Callable[..., Any]) -> Any:
+    refuse_nan(fields, "Pipeline")
+    return aggregate(fields)
 
 
 def as_image(image: ImageLike) -> Image.Image:

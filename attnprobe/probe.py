@@ -129,53 +129,40 @@ class Probe:
             fitted: what `fitted` says of the image, where that was asked already.
         """
         keep = self._words_kept(model, needs, self.prompt, self.words)
+        asked = _Asked(model, seed, needs, keep, self._factors(model))
         sides, found = self.sides(model.size), []
         for number, side in enumerate(sides):
             known = fitted if number == 0 else None
             place = known or self._fitted(model, image, side)
-            values = self._tiled(model, image, place, seed, needs, keep)
+            values = self._tiled(asked, image, place)
             several = len(sides) > 1
             found += [replace(v, origin=f"{v.origin} at {side}") if several else v for v in values]
         return found
 
-    def _tiled(
-        self,
-        model: Model,
-        image: Image,
-        place: ImageFit,
-        seed: int,
-        needs: Collection[Need],
-        keep: TokenMaps | None,
-    ) -> list[AnyField]:
+    def _tiled(self, asked: _Asked, image: Image, place: ImageFit) -> list[AnyField]:
         """One value a layer, of all that is seen or of its windows joined."""
-        whole = self._seen(model, to_pixels(image, place, self.fit), seed, needs, keep)
+        whole = self._seen(asked, to_pixels(image, place, self.fit))
         if self.tiles == 1:
             return whole
         larger = (self.tiles * place.size[0], self.tiles * place.size[1])
         pixels = to_pixels(image, replace(place, size=larger), self.fit)
-        seen_through = windows(place.size, self.tiles, model.multiple)
-        parts = [self._seen(model, w.of(pixels), seed, needs, keep) for w in seen_through]
+        seen_through = windows(place.size, self.tiles, asked.model.multiple)
+        parts = [self._seen(asked, w.of(pixels)) for w in seen_through]
         return [
             join(*each, seen_through) for each in zip(whole, zip(*parts, strict=True), strict=True)
         ]
 
-    def _seen(
-        self,
-        model: Model,
-        pixels: torch.Tensor,
-        seed: int,
-        needs: Collection[Need],
-        keep: TokenMaps | None,
-    ) -> list[AnyField]:
+    def _seen(self, asked: _Asked, pixels: torch.Tensor) -> list[AnyField]:
         """One value a layer, of pixels (1, 3, H, W)."""
+        model = asked.model
         latents = model.encode(pixels)
-        factors = self._factors(model)
-        with self._watched(model, needs, keep) as captures:
+        with self._watched(model, asked.needs, asked.keep) as captures:
             for timestep, draw in product(self.timesteps, range(self.draws)):
                 for each in captures.values():  # averaged, though the timestep be the same
                     each.new_step()
-                shown = model.add_noise(latents, timestep, seed + draw) if self.noise else latents
-                model.denoise(shown, timestep, self.prompt, factors)
+                seed = asked.seed + draw
+                shown = model.add_noise(latents, timestep, seed) if self.noise else latents
+                model.denoise(shown, timestep, self.prompt, asked.factors)
         return _values(captures)
 
     def _factors(self, model: Model) -> dict[int, float]:
@@ -183,7 +170,12 @@ class Probe:
         if self.emphasis == 1:
             return {}
         words = self.words or words_of(self.prompt)
-        places = model.places(self.prompt, words) if words else {}
+        if not words:
+            raise ComponentError(
+                "probe.emphasis: scales the embeddings of the prompt's words, and probe.prompt is "
+                f"empty; give a prompt, or emphasis: 1. Got {self.emphasis:g} instead."
+            )
+        places = model.places(self.prompt, words)
         return {place: self.emphasis for each in places.values() for place in each}
 
     def draw(
@@ -275,6 +267,17 @@ def _open(*captures: Capture) -> Iterator[None]:
         return
     with captures[0], _open(*captures[1:]):
         yield
+
+
+@dataclass(frozen=True, eq=False)
+class _Asked:
+    """What is the same in all passes over one picture."""
+
+    model: Model
+    seed: int
+    needs: Collection[Need]
+    keep: TokenMaps | None
+    factors: dict[int, float]
 
 
 def words_of(prompt: str) -> tuple[str, ...]:

@@ -28,6 +28,7 @@ KINDS = {
     "aggregators": "attnprobe.aggregate",
     "groupers": "attnprobe.group",
     "refiners": "attnprobe.refine",
+    "labellers": "attnprobe.label",
 }
 
 
@@ -165,6 +166,29 @@ def refiner(name: str) -> Callable[[T], T]:
         (Mirrored(),)
     """
     return register("refiners", name)
+
+
+def labeller(name: str) -> Callable[[T], T]:
+    """Register a labeller, which gives segments names.
+
+    Raises:
+        ComponentError: the name is taken (both definitions are shown).
+
+    Examples:
+        >>> from dataclasses import dataclass
+        >>> @ap.labeller("first_word")
+        ... @dataclass(frozen=True)
+        ... class FirstWord:
+        ...     "All of a picture is called by its prompt's first word."
+        ...
+        ...     def __call__(self, segmentation, subject, *, rng):
+        ...         whole = np.zeros_like(segmentation.labels)
+        ...         return ap.Segmentation(whole, names={0: subject.prompt.split()[0]})
+        >>> changes = ["label={use: first_word}", "probe.prompt=Peking in spring"]
+        >>> ap.load_recipe("diffseg", changes).build().segment("photo.jpg").names
+        {0: 'Peking'}
+    """
+    return register("labellers", name)
 
 
 _disabled: dict[tuple[str, str], str] = {}

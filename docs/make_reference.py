@@ -26,6 +26,7 @@ KINDS = {
     "aggregators": "Aggregators",
     "groupers": "Groupers",
     "refiners": "Refiners",
+    "labellers": "Labellers",
 }
 
 

@@ -214,7 +214,7 @@ def test_a_traceback_is_shown_with_debug_alone(attnprobe, monkeypatch):
 def test_components_are_listed_with_their_summary_and_package(attnprobe):
     status, out, _ = attnprobe("list")
     assert status == 0
-    for kind in ("sources:", "aggregators:", "groupers:", "refiners:"):
+    for kind in ("sources:", "aggregators:", "groupers:", "refiners:", "labellers:"):
         assert kind in out
     groupers = attnprobe("list", "groupers")[1]
     assert "sources:" not in groupers

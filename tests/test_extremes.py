@@ -13,6 +13,7 @@ from PIL import Image
 
 from attnprobe import AttentionField, AttnProbeError, Segmentation
 from attnprobe.evaluate.protocol import Protocol
+from attnprobe.label.subject import Subject
 from attnprobe.recipe.json_schema import leaf
 from attnprobe.recipe.keys import recipe_fields, type_hints
 from attnprobe.registry import entries
@@ -58,7 +59,7 @@ def ends(schema: dict) -> list:
 
 CASES = [
     pytest.param(kind, entry, field.name, end, id=f"{entry.name}-{field.name}-{end}"[:60])
-    for kind in ("aggregators", "groupers", "refiners")
+    for kind in ("aggregators", "groupers", "refiners", "labellers")
     for entry in entries(kind)
     if entry.package == "attnprobe"
     for field in recipe_fields(entry.component)
@@ -78,6 +79,11 @@ def answer(kind: str, component):
     if kind == "groupers":
         return component(field, rng=rng, truth=np.eye(16, 16, dtype=int))
     picture = Image.fromarray(rng.integers(0, 256, (16, 16, 3), dtype=np.uint8))
+    if kind == "labellers":
+        size = (field.grid[0], field.grid[1])
+        maps = sample_words()["two words"]
+        subject = Subject(picture, lambda text, words: maps, "a cat and a dog", classes=maps.words)
+        return component(Segmentation(np.eye(*size, dtype=int)), subject, rng=rng)
     halves = Segmentation(np.repeat([[0, 1]], 4, axis=1).repeat(8, axis=0))
     return component(halves, field, rng=rng, image=picture)
 

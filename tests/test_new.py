@@ -14,7 +14,7 @@ from attnprobe.templates import write_package
 
 PAGES = Path(__file__).parents[1] / "docs" / "howto"
 
-KINDS = ("source", "aggregator", "grouper", "refiner")
+KINDS = ("source", "aggregator", "grouper", "refiner", "labeller")
 
 RUN = """
 import sys
@@ -61,7 +61,7 @@ def stranger(packages, tmp_path_factory):
 
 def test_its_own_test_passes(packages, stranger):
     tests = [packages / f"my_{kind}" / "tests" / f"test_my_{kind}.py" for kind in KINDS]
-    assert "4 passed" in stranger("-m", "pytest", "-q", "-p", "no:cacheprovider", *tests)
+    assert "5 passed" in stranger("-m", "pytest", "-q", "-p", "no:cacheprovider", *tests)
 
 
 def test_it_is_listed_beside_ours(stranger):
@@ -74,7 +74,7 @@ def test_it_is_listed_beside_ours(stranger):
 def test_its_recipe_runs_and_scores(packages, stranger):
     recipes = [packages / f"my_{kind}" / "recipe.yaml" for kind in KINDS]
     runs = stranger("-c", RUN, *recipes).split()
-    assert runs == [f"run-{number}" for number in range(4)]
+    assert runs == [f"run-{number}" for number in range(len(KINDS))]
     for number, kind in enumerate(KINDS):
         folder = packages / f"run-{number}"
         assert f"use: my_{kind}" in (folder / "recipe.yaml").read_text()

@@ -95,7 +95,7 @@ def test_a_public_name_is_in_the_reference(name):
     assert id(getattr(attnprobe, name)) in documented()
 
 
-@pytest.mark.parametrize("kind", ["sources", "aggregators", "groupers", "refiners"])
+@pytest.mark.parametrize("kind", ["sources", "aggregators", "groupers", "refiners", "labellers"])
 def test_every_component_is_in_the_reference(kind):
     from attnprobe import registry
 

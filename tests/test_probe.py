@@ -148,3 +148,6 @@ def test_emphasis_is_refused_where_nothing_would_be_scaled(tiny):
     drawing = Drawing("a red disc", 2, 1.0, 0)
     with pytest.raises(AttnProbeError, match=r"probe.emphasis: .* taken as it is; .* Got 1.6 inst"):
         Probe(emphasis=1.6).draw(tiny, drawing)
+    image = Image.new("RGB", (64, 64))
+    with pytest.raises(AttnProbeError, match=r"probe.emphasis: .* probe.prompt is empty; .* 1.6"):
+        Probe(size=64, emphasis=1.6)(tiny, image)

@@ -30,7 +30,7 @@ def test_ours_are_found_by_name():
 
 
 def test_every_component_of_ours_says_what_it_is():
-    for kind in ("sources", "aggregators", "groupers", "refiners"):
+    for kind in ("sources", "aggregators", "groupers", "refiners", "labellers"):
         for entry in entries(kind):
             assert entry.summary.endswith(".") or entry.summary.endswith(")."), entry
 

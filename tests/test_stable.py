@@ -47,7 +47,7 @@ def test_the_keys_and_files():
     names = [value for name, value in vars(folder).items() if name.isupper() and name[0] != "_"]
     written = {name for name in names if isinstance(name, str) and "." in name}
     assert {name for name in files if not name.endswith("/")} == written
-    folders = {folder.LABELS, folder.OVERLAYS, folder.MAPS, folder.DRAWN, folder.POINTS}
+    folders = {*folder._KINDS, folder.POINTS}
     assert {name[:-1] for name in files if name.endswith("/")} == folders
 
 

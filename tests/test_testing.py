@@ -64,7 +64,8 @@ REQUIRED = {
 @pytest.mark.parametrize("entry", OURS, ids=lambda entry: f"{entry.kind}.{entry.name}")
 def test_each_of_ours_keeps_the_contract(entry, tmp_path):
     check = getattr(testing, f"check_{entry.kind.removesuffix('s')}")
-    parameters = REQUIRED[entry.name](tmp_path) if entry.name in REQUIRED else {}
+    required = REQUIRED if entry.kind != "labellers" else {}  # of which none requires any
+    parameters = required[entry.name](tmp_path) if entry.name in required else {}
     check(entry.component(**parameters))
 
 

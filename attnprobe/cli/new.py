@@ -14,7 +14,8 @@ from attnprobe.cli.terminal import Debug, told
 @app.command()
 def new(
     kind: Annotated[
-        str, typer.Argument(metavar="KIND", help="grouper, aggregator, refiner or source.")
+        str,
+        typer.Argument(metavar="KIND", help="grouper, aggregator, refiner, labeller or source."),
     ],
     name: Annotated[str, typer.Argument(metavar="NAME", help="Such as my_method.")],
     to: Annotated[

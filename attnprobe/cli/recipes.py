@@ -68,7 +68,9 @@ def show(
 def list_components(
     kind: Annotated[
         str | None,
-        typer.Argument(metavar="KIND", help="sources, aggregators, groupers or refiners."),
+        typer.Argument(
+            metavar="KIND", help="sources, aggregators, groupers, refiners or labellers."
+        ),
     ] = None,
     debug: Debug = False,
 ) -> None:

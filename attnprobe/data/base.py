@@ -98,9 +98,10 @@ class Sample:
         where: path or description, for messages.
         files: the picture's and, where there is one, the label file, by which a run knows the
             image again; none of an image that is in no file of its own.
+        caption: what the dataset says of the picture in words, or None.
 
-    `read` and `truth` should be picklable (a `functools.partial`, no lambda), so that a run may
-    hand samples to other processes.
+    `read`, `truth` and `caption` should be picklable (a `functools.partial`, no lambda), so that a
+    run may hand samples to other processes.
 
     Examples:
         >>> from functools import partial
@@ -115,6 +116,7 @@ class Sample:
     truth: Callable[[], Truth | None]
     where: str
     files: tuple[Path, ...] = ()
+    caption: Callable[[], str] | None = None
 
 
 class Source(Protocol):

@@ -207,7 +207,8 @@ class Scenes:
         suffix = "" if self.style == "as-is" else f"-{self.style}"
         name = f"scene-{self.split}-{number:04d}{suffix}"
         which = (self.split, number, self.style)
-        return Sample(name, partial(_picture, *which), partial(_truth, *which), where=name)
+        picture, truth = partial(_picture, *which), partial(_truth, *which)
+        return Sample(name, picture, truth, where=name, caption=partial(_text, *which))
 
 
 def _picture(split: Split, number: int, style: Style) -> Image:
@@ -218,6 +219,10 @@ def _picture(split: Split, number: int, style: Style) -> Image:
 
 def _truth(split: Split, number: int, style: Style) -> np.ndarray:
     return _drawn(split, number, style).labels
+
+
+def _text(split: Split, number: int, style: Style) -> str:
+    return _drawn(split, number, style).caption
 
 
 @lru_cache(maxsize=4)  # a sample is asked for its picture, then for its truth

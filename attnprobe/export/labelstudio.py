@@ -21,17 +21,19 @@ def labelstudio(images: Iterable[Labelled], folder: Path) -> None:
 
     The pictures are found where Label Studio serves this folder as its local files.
     """
-    tasks, most = [], 0
+    tasks, called = [], dict[str, None]()
     for image in images:
         masks = list(masks_of(image.labels))
-        most = max(most, *(mask.number for mask in masks))
+        called |= dict.fromkeys(_label_name(image, mask.number) for mask in masks)
         results = [_result(image, mask) for mask in masks]
         place = f"/data/local-files/?d=images/{quote(image.name)}.png"
         predictions = [{"model_version": "attnprobe", "result": results}]
         tasks.append({"data": {"image": place}, "predictions": predictions})
         save_picture(image, folder / "images")
     (folder / "tasks.json").write_text(json.dumps(tasks, ensure_ascii=False), encoding="utf-8")
-    labels = "".join(f"    <Label value={quoteattr(_label_name(n))}/>\n" for n in range(most + 1))
+    labels = "".join(
+        f"    <Label value={quoteattr(name)}/>\n" for name in sorted(called, key=_order)
+    )
     config = (
         '<View>\n  <Image name="image" value="$image"/>\n'
         f'  <BrushLabels name="segments" toName="image">\n{labels}  </BrushLabels>\n</View>\n'
@@ -39,8 +41,14 @@ def labelstudio(images: Iterable[Labelled], folder: Path) -> None:
     (folder / "config.xml").write_text(config, encoding="utf-8")
 
 
-def _label_name(number: int) -> str:
-    return f"segment {number}"
+def _label_name(image: Labelled, number: int) -> str:
+    return image.called(number) or f"segment {number}"
+
+
+def _order(name: str) -> tuple[int, str]:
+    """Names by the alphabet, then segments that have none by their numbers."""
+    first, _, number = name.partition(" ")
+    return (int(number) + 1, "") if first == "segment" and number.isdigit() else (0, name)
 
 
 def _result(image: Labelled, mask: Mask) -> dict[str, Any]:
@@ -56,7 +64,7 @@ def _result(image: Labelled, mask: Mask) -> dict[str, Any]:
         "value": {
             "format": "rle",
             "rle": brush(mask.bits),
-            "brushlabels": [_label_name(mask.number)],
+            "brushlabels": [_label_name(image, mask.number)],
         },
     }
 

@@ -81,6 +81,7 @@ def _images(run: RunFolder, pictures: bool) -> Iterator[Labelled]:
     from attnprobe.pictures.labels import load_labels
     from attnprobe.recipe import load_recipe
     from attnprobe.run.folder import RECIPE
+    from attnprobe.run.kept_names import load_names
     from attnprobe.run.results import Results
 
     names = [outcome.image for outcome in Results.load(run).done]
@@ -93,7 +94,10 @@ def _images(run: RunFolder, pictures: bool) -> Iterator[Labelled]:
     for name in names:
         labels = load_labels(run.labels(name))
         size = (labels.shape[0], labels.shape[1])
-        yield Labelled(name, labels, _picture(run, name, samples, size) if pictures else None)
+        picture = _picture(run, name, samples, size) if pictures else None
+        lines = load_names(run.names(name))
+        named = None if lines is None else {x.number: x.name for x in lines if x.name is not None}
+        yield Labelled(name, labels, picture, named)
 
 
 def _picture(

@@ -80,6 +80,7 @@ class ConceptMaps:
         self._concepts: dict[str, torch.Tensor] = {}
         self._sums: dict[str, torch.Tensor] = {}
         self._passes = 0
+        self._rows: set[int] = set()
         self._amid = False
 
     def __enter__(self) -> Self:
@@ -107,18 +108,35 @@ class ConceptMaps:
             self._after.remove()
         self._after = None
 
-    def words(self) -> list[WordMaps]:
-        """The concepts' maps on the image's grid, one a block, of the batch's last item.
+    def words(self, item: int | None = None) -> list[WordMaps]:
+        """The concepts' maps on the image's grid, one a block, means over the passes.
 
-        With guidance in one pass the last item is the prompt's.
+        Args:
+            item: row of the batch; must be said where there are several, as with guidance in one
+                pass: which of them is the prompt's isn't known here.
 
         Raises:
-            CaptureError: the transformer did not run inside the block.
+            CaptureError: the transformer did not run inside the block, there is no such row, or
+                passes had batches of different sizes.
         """
         if not self._passes:
             raise CaptureError("ConceptMaps: the transformer did not run inside the block")
+        if len(self._rows) > 1:
+            raise CaptureError(
+                f"ConceptMaps: passes had batches of {' and '.join(map(str, sorted(self._rows)))} "
+                "rows, so that their rows aren't each other's; watch them one by one"
+            )
+        (rows,) = self._rows
+        if item is None and rows > 1:
+            raise CaptureError(
+                f"ConceptMaps: the batch had {rows} rows; say which by words(item=0) to "
+                f"words(item={rows - 1})"
+            )
+        row = 0 if item is None else item
+        if row not in range(rows):
+            raise CaptureError(f"ConceptMaps: no row {row}; allowed: 0 to {rows - 1}")
         return [
-            WordMaps((total[-1] / self._passes).unflatten(1, self._grid), self.names, origin=name)
+            WordMaps((total[row] / self._passes).unflatten(1, self._grid), self.names, origin=name)
             for name, total in self._sums.items()
         ]
 
@@ -154,6 +172,9 @@ class ConceptMaps:
         self._amid = True
         try:
             batch = len(self._temb)
+            self._rows.add(batch)
+            if len(self._rows) > 1:  # `words` tells it; the pass itself is none the worse
+                return
             stream = model.context_embedder(self._embeddings.to(self._temb).expand(batch, -1, -1))
             for name, block in self._blocks.items():
                 stream, _ = block.forward(**self._with(self._given.pop(name), stream))

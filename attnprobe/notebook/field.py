@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from attnprobe.notebook.segmentation import data_uri
-from attnprobe.notebook.viridis import VIRIDIS
+from attnprobe.pictures.viridis import VIRIDIS
 
 _LEVELS = 254
 """Colours of a map; the last two of 256 are the gap's white and the red of the token itself."""

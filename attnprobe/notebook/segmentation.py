@@ -10,7 +10,8 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from attnprobe.pictures.palette import COLOURS, palette, ranked_by_area, segment_colours
+from attnprobe.pictures.legend import legend
+from attnprobe.pictures.palette import COLOURS, palette, ranked_by_area
 
 _SMALLEST, _LARGEST = 256, 512
 """Pixels of the longer side as shown: less is enlarged, more is thinned out."""
@@ -32,7 +33,7 @@ def segmentation_html(segmentation: Any) -> str:
         '<figure style="display: inline-block; margin: 0">'
         f'<img src="{address}" alt="{caption}" width="{width}"'
         f' height="{height}" style="image-rendering: pixelated">'
-        f"<figcaption>{caption}{_legend(segmentation, labels, rank)}</figcaption></figure>"
+        f"<figcaption>{caption}{_legend(segmentation)}</figcaption></figure>"
     )
 
 
@@ -52,18 +53,11 @@ def data_uri(indices: np.ndarray, colours: np.ndarray) -> str:
     return f"data:image/png;base64,{base64.b64encode(file.getvalue()).decode()}"
 
 
-def _legend(segmentation: Any, labels: np.ndarray, rank: np.ndarray) -> str:
+def _legend(segmentation: Any) -> str:
     """The names of the segments there are, each beside its colour."""
-    if not segmentation.names:
-        return ""
-    numbers, first = np.unique(segmentation.labels, return_index=True)
-    ranks = rank[labels.ravel()[first] + 1]
-    colours = segment_colours(ranks)
-    lines = []
-    for i in np.argsort(ranks):
-        name = segmentation.names.get(int(numbers[i]))
-        if name is not None:
-            red, green, blue = colours[i]
-            square = f'<span style="color: rgb({red}, {green}, {blue})">■</span>'
-            lines.append(f"<br>{square} {escape(name)}")
-    return "".join(lines)
+    lines = legend(segmentation.labels, segmentation.names) if segmentation.names else []
+    return "".join(
+        f'<br><span style="color: {line.colour}">■</span> {escape(line.name)}'
+        for line in lines
+        if line.name is not None
+    )

@@ -34,6 +34,7 @@ STAGES = {
     "aggregate": "aggregators",
     "group": "groupers",
     "refine": "refiners",
+    "label": "labellers",
 }
 """Sections that name a component with `use`, and its kind."""
 
@@ -42,6 +43,9 @@ FORMAT = 1
 
 LISTS = {"images": 1, "refine": 0}
 """Sections that may be a list of components, and the fewest it has."""
+
+OPTIONAL = ("label",)
+"""Sections that may be null, so that a recipe leaves away what one that it extends has."""
 
 
 def recipe_schema() -> Schema:
@@ -137,6 +141,8 @@ def _section(key: str, whole: bool) -> Schema:
     kind = STAGES[key]
     full = _named(kind, whole=True)
     one = full if whole else _named(kind, whole=False)
+    if key in OPTIONAL:
+        return {"if": {"type": "null"}, "else": one}
     if key not in LISTS:
         return one
     several = {"items": full, "minItems": LISTS[key]}

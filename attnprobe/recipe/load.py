@@ -134,6 +134,7 @@ def check(value: Value, default_name: str, faults: Faults) -> Recipe:
         "aggregate": lambda v: component("aggregators", v, "aggregate", faults),
         "group": lambda v: component("groupers", v, "group", faults),
         "refine": lambda v: components("refiners", v, "refine", faults),
+        "label": lambda v: None if v.data is None else component("labellers", v, "label", faults),
         "evaluate": lambda v: make(Evaluation, v, "evaluate", faults),
         "seed": lambda v: convert(Seed, v, "seed", faults),
     }
@@ -166,7 +167,7 @@ def check(value: Value, default_name: str, faults: Faults) -> Recipe:
 
 def _warn_of_words_that_nothing_reads(given: dict[str, Any]) -> None:
     probe, needs = given.get("probe", Probe()), getattr(given["aggregate"], "needs", MAPS)
-    if probe.words and "words" not in needs:
+    if probe.words and "words" not in needs and probe.emphasis == 1:
         reading = [
             entry.name
             for entry in entries("aggregators")

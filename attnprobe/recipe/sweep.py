@@ -18,7 +18,7 @@ from attnprobe.recipe.schema import shown, unknown_keys
 from attnprobe.recipe.tree import Faults, Value, put
 from attnprobe.recipe.values import Recipe
 
-SWEPT = ("model", "probe", "aggregate", "group", "refine", "evaluate", "seed")
+SWEPT = ("model", "probe", "aggregate", "group", "refine", "label", "evaluate", "seed")
 """Sections that may be swept; the images and the name are those of the whole sweep."""
 
 MOST_POINTS = 1_000

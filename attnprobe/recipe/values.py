@@ -23,6 +23,7 @@ from attnprobe.registry import checked
 
 if TYPE_CHECKING:
     from attnprobe.data.base import Sample
+    from attnprobe.hooks.layers import Layer
     from attnprobe.models.spec import DType
     from attnprobe.pipeline import Pipeline
 
@@ -105,6 +106,7 @@ class Recipe:
         aggregate: folds the layers' fields into one.
         group: cuts the field into segments.
         refine: what is then done to the segments, in order.
+        label: what names them; nothing by default.
         evaluate: how they are scored.
         seed: where all randomness starts.
 
@@ -121,6 +123,7 @@ class Recipe:
     group: Any
     probe: Probe = field(default_factory=Probe)
     refine: tuple[Any, ...] = ()
+    label: Any = None
     evaluate: Evaluation = field(default_factory=Evaluation)
     seed: Seed = 0
 
@@ -142,7 +145,7 @@ class Recipe:
         spec = self.model
         spec = replace(spec, device=device or spec.device, dtype=dtype or spec.dtype)
         model = spec.load()
-        self.probe.check_layers(attention_layers(model.denoiser), self.aggregate)  # now, not later
+        check_layers(self, attention_layers(model.denoiser))  # now, not later
         for timestep in self.probe.timesteps if self.probe.noise else ():
             shares(model.pipe.scheduler, timestep)
         return Pipeline(
@@ -151,6 +154,7 @@ class Recipe:
             aggregate=self.aggregate,
             group=self.group,
             refine=self.refine,
+            label=self.label,
             seed=self.seed,
         )
 
@@ -184,6 +188,7 @@ class Recipe:
             "aggregate": _named("aggregators", self.aggregate),
             "group": _named("groupers", self.group),
             "refine": [_named("refiners", refiner) for refiner in self.refine],
+            **({} if self.label is None else {"label": _named("labellers", self.label)}),
             "evaluate": plain(self.evaluate),
             "seed": self.seed,
         }
@@ -195,6 +200,17 @@ class Recipe:
 
     def _repr_html_(self) -> str:
         return f"<pre>{html.escape(to_yaml(self.resolved()))}</pre>"
+
+
+def check_layers(recipe: Recipe, layers: list[Layer]) -> None:
+    """Check that a model has layers for what the recipe's stages need.
+
+    Raises:
+        CaptureError: it has none of those wanted.
+    """
+    recipe.probe.check_layers(layers, recipe.aggregate)
+    if hasattr(recipe.label, "needs"):
+        recipe.probe.check_layers(layers, recipe.label)
 
 
 def _named(kind: str, component: Any) -> dict[str, Any]:

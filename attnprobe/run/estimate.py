@@ -74,7 +74,8 @@ def estimate(points: Sequence[Point]) -> Estimate:
             fields.append(_bytes(seen[_field_of(last)].field))
         attention = seen[_field_of(last)]
         start = time.perf_counter()
-        segmentation = pipeline.cut(attention, truth)
+        caption = sample.caption() if sample.caption else ""
+        segmentation = pipeline.named(pipeline.cut(attention, truth), attention, caption)
         pictures.append(_written(segmentation, attention.seen))
         cuts.append(time.perf_counter() - start)
         if time.perf_counter() > end:

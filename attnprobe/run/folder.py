@@ -11,8 +11,8 @@ from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from attnprobe.errors import RunError
-from attnprobe.files import is_temporary, printable, read_text, safe_name, write_whole
+from attnprobe.errors import AttnProbeError, RunError
+from attnprobe.files import is_temporary, make_folder, printable, read_text, safe_name, write_whole
 from attnprobe.run.forms import (
     ENVIRONMENT_FORM,
     SUMMARY_FORM,
@@ -37,8 +37,16 @@ POINTS = "points"
 REPORT = "report.html"
 LOCK = ".lock"
 
-LABELS, OVERLAYS, MAPS, DRAWN = "labels", "overlays", "maps", "drawn"
-_KINDS = {LABELS: ".png", OVERLAYS: ".png", MAPS: ".npz", DRAWN: ".png"}
+LABELS, OVERLAYS, NAMES = "labels", "overlays", "names"
+MAPS, WORDS, DRAWN = "maps", "words", "drawn"
+_KINDS = {
+    LABELS: ".png",
+    OVERLAYS: ".png",
+    NAMES: ".json",
+    MAPS: ".npz",
+    WORDS: ".npz",
+    DRAWN: ".png",
+}
 """Folders of what is kept of each image, and the suffix of the files in them."""
 
 _FOUND = (SCORES, SUMMARY, TIMINGS, FAILURES, PROGRESS, REPORT)
@@ -170,9 +178,17 @@ class RunFolder:
         """Where an image's overlay goes."""
         return self._file(OVERLAYS, image)
 
+    def names(self, image: str) -> Path:
+        """Where go what an image's segments are called."""
+        return self._file(NAMES, image)
+
     def maps(self, image: str) -> Path:
         """Where an image's pooled maps go."""
         return self._file(MAPS, image)
+
+    def words(self, image: str) -> Path:
+        """Where an image's maps of words go."""
+        return self._file(WORDS, image)
 
     def drawn(self, image: str) -> Path:
         """Where a picture goes that the model has drawn; its folder is made.
@@ -191,6 +207,10 @@ class RunFolder:
     def has_maps(self, image: str) -> bool:
         """Whether an image's pooled maps are there."""
         return self._has(MAPS, image)
+
+    def has_words(self, image: str) -> bool:
+        """Whether an image's maps of words are there."""
+        return self._has(WORDS, image)
 
     def _has(self, kind: str, image: str) -> bool:
         return image == safe_name(image) and self._file(kind, image).is_file()
@@ -229,9 +249,9 @@ class RunFolder:
     def _make(self, *kinds: str) -> None:
         try:
             for kind in kinds:
-                (self.path / kind).mkdir(exist_ok=True)
-        except OSError as error:
-            raise RunError(f"{error.filename}: can't be written: {error.strerror}") from error
+                make_folder(self.path / kind)
+        except AttnProbeError as error:
+            raise RunError(str(error)) from error
 
     def clear(self) -> None:
         """Remove what an earlier run found, but for its images' files, by name and nothing else.

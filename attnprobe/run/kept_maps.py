@@ -17,7 +17,7 @@ from PIL import Image
 from attnprobe.arrays import read_arrays
 from attnprobe.errors import RunError
 from attnprobe.fields import AttentionField, Size
-from attnprobe.files import write_whole
+from attnprobe.files import make_folder, write_whole
 from attnprobe.resample import pool, pooled_grid
 
 SIDE = 32
@@ -65,17 +65,14 @@ def save_maps(path: Path, picture: Image.Image, field: AttentionField) -> None:
     rows = pool(field.rows, field.grid, grid).cpu().numpy()
     scales = rows.max(1).astype(np.float32)
     roots = np.rint(255 * np.sqrt(rows / scales[:, None])).astype(np.uint8)
-    try:
-        path.parent.mkdir(exist_ok=True)
-    except OSError as error:
-        raise RunError(f"{path.parent}: can't be written: {error.strerror}") from error
+    make_folder(path.parent)
     with write_whole(path) as temporary:
         np.savez_compressed(
             temporary,
             roots=roots,
             scales=scales,
             grids=np.array([grid, field.grid], np.int32),
-            picture=np.frombuffer(_jpeg(picture), np.uint8),
+            picture=np.frombuffer(jpeg(picture), np.uint8),
         )
 
 
@@ -89,10 +86,7 @@ def load_maps(path: Path) -> KeptMaps:
         file = read_arrays(path, _LARGEST)
         roots, scales = file["roots"], file["scales"]
         grid, before = ((int(h), int(w)) for h, w in file["grids"])
-        picture = Image.open(io.BytesIO(file["picture"].tobytes()), formats=["JPEG"])
-        if max(picture.size) > _PICTURE_SIDE:
-            raise ValueError(f"a picture of {picture.width}×{picture.height} is too large")
-        picture.load()
+        picture = read_jpeg(file["picture"].tobytes())
         # An exact zero would be infinitely far from all else; half a step is the best guess at it.
         entries = (np.maximum(roots, 0.5) / 255) ** 2 * scales[:, None]
         rows = torch.from_numpy(entries / entries.sum(1, keepdims=True))
@@ -103,9 +97,24 @@ def load_maps(path: Path) -> KeptMaps:
         raise RunError(f"{path}: can't be read: {error}") from None
 
 
-def _jpeg(picture: Image.Image) -> bytes:
+def jpeg(picture: Image.Image) -> bytes:
+    """A picture as JPEG, at most 512 pixels a side."""
     small = picture.convert("RGB")
     small.thumbnail((_PICTURE_SIDE, _PICTURE_SIDE))
     file = io.BytesIO()
     small.save(file, "JPEG", quality=90)
     return file.getvalue()
+
+
+def read_jpeg(content: bytes) -> Image.Image:
+    """What `jpeg` made.
+
+    Raises:
+        ValueError: it is larger.
+        Exception: of any kind, where it is something else.
+    """
+    picture = Image.open(io.BytesIO(content), formats=["JPEG"])
+    if max(picture.size) > _PICTURE_SIDE:
+        raise ValueError(f"a picture of {picture.width}×{picture.height} is too large")
+    picture.load()
+    return picture

@@ -17,9 +17,11 @@ from attnprobe.data.base import Drawing, Truth
 from attnprobe.errors import AttnProbeError
 from attnprobe.evaluate import Regions, Scorer, Scores
 from attnprobe.evaluate.people import NAMES, People
-from attnprobe.fields import AttentionField
+from attnprobe.fields import AttentionField, WordMaps
 from attnprobe.files import write_whole
 from attnprobe.run.kept_maps import save_maps
+from attnprobe.run.kept_names import save_names
+from attnprobe.run.kept_words import save_words
 from attnprobe.run.listing import FileState, refuse_if_changed, states
 
 if TYPE_CHECKING:
@@ -179,9 +181,13 @@ class _Kept:
         self, folder: RunFolder, image: str, with_maps: bool
     ) -> Iterator[tuple[Path, Callable[[Path], None]]]:
         """Each file, and what writes it."""
-        # Before the labels, so that an image whose labels are there has its maps too.
+        # Before the labels, so that an image whose labels are there has its maps and names too.
         if with_maps and isinstance(self.field, AttentionField):
             yield folder.maps(image), partial(save_maps, picture=self.seen, field=self.field)
+        if with_maps and isinstance(self.field, WordMaps):
+            yield folder.words(image), partial(save_words, picture=self.seen, maps=self.field)
+        if self.segmentation.names is not None:
+            yield folder.names(image), partial(save_names, segmentation=self.segmentation)
         yield folder.labels(image), self.segmentation.save
         yield folder.overlay(image), partial(_save, self.overlay)
         if self.drawn is not None:
@@ -195,7 +201,9 @@ def _segmented(pipeline: Pipeline, sample: Sample, scorer: Scorer) -> tuple[Outc
     truth = sample.truth()
     refuse_if_changed(sample.files, files)
     attention = pipeline.attention(image)
-    segmentation = pipeline.cut(attention, truth)
+    caption = sample.caption() if sample.caption else ""
+    cut = pipeline.cut(attention, truth)
+    segmentation = pipeline.named(cut, attention, caption, scorer.names or ())
     seen, fitted = attention.seen, attention.fitted
     drawn = attention.picture if isinstance(image, Drawing) else None
     kept = _Kept(segmentation, seen, segmentation.overlay(seen), attention.field, drawn)

@@ -93,16 +93,18 @@ def pipeline_for(recipe: Recipe, last: Recipe, pipeline: Pipeline) -> Pipeline:
         CaptureError: the model has none of the layers that the probe wants.
     """
     from attnprobe.hooks import attention_layers
+    from attnprobe.recipe.values import check_layers
 
     if recipe.model != last.model:
         return replace(recipe.build(), cache=pipeline.cache)
-    recipe.probe.check_layers(attention_layers(pipeline.model.denoiser), recipe.aggregate)
+    check_layers(recipe, attention_layers(pipeline.model.denoiser))
     return replace(
         pipeline,
         probe=recipe.probe,
         aggregate=recipe.aggregate,
         group=recipe.group,
         refine=recipe.refine,
+        label=recipe.label,
         seed=recipe.seed,
     )
 

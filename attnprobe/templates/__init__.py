@@ -29,7 +29,7 @@ def write_package(kind: str, name: str, to: Path | None = None) -> list[Path]:
     """Write a package with a component that works, its test and a recipe.
 
     Args:
-        kind: ``grouper``, ``aggregator``, ``refiner`` or ``source``.
+        kind: ``grouper``, ``aggregator``, ``refiner``, ``labeller`` or ``source``.
         name: of the component and of the package.
         to: the package's folder; by default one called `name` in the working directory.
 

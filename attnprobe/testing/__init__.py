@@ -15,6 +15,7 @@ with NaN or without attention are none of its business: `AttentionField` refuses
 
 from attnprobe.testing.aggregators import check_aggregator
 from attnprobe.testing.groupers import check_grouper
+from attnprobe.testing.labellers import check_labeller
 from attnprobe.testing.refiners import check_refiner
 from attnprobe.testing.samples import sample_fields, sample_layers, sample_words
 from attnprobe.testing.sources import check_source
@@ -22,6 +23,7 @@ from attnprobe.testing.sources import check_source
 __all__ = [
     "check_aggregator",
     "check_grouper",
+    "check_labeller",
     "check_refiner",
     "check_source",
     "sample_fields",

@@ -15,6 +15,7 @@ from markupsafe import Markup
 
 from attnprobe.errors import AttnProbeError
 from attnprobe.files import read_text, write_whole
+from attnprobe.pictures.legend import LegendLine
 from attnprobe.run.folder import RECIPE, REPORT
 from attnprobe.run.outcome import Outcome
 from attnprobe.view import report_plot
@@ -54,6 +55,8 @@ class Shown:
         overlay: data address, or empty if the file is gone.
         thumbnail: a smaller one, of an image among the worst or best.
         explorer: HTML, or empty.
+        names: what its segments are called, the largest first.
+        words: each word and its map over the picture, a data address.
     """
 
     id: str
@@ -63,6 +66,8 @@ class Shown:
     overlay: str
     thumbnail: str
     explorer: Markup
+    names: list[LegendLine]
+    words: list[tuple[str, str]]
 
 
 def write_report(run: str | Path, path: str | Path | None = None) -> Path:
@@ -209,7 +214,25 @@ def _shown(
         overlay=_address(run, name, _OVERLAY_SIDE if name in chosen else _THUMBNAIL_SIDE),
         thumbnail=_address(run, name, _THUMBNAIL_SIDE) if name in extremes else "",
         explorer=_explorer(run, name) if name in chosen else Markup(),
+        names=_names(run, name),
+        words=_words(run, name) if number <= EXPLORED else [],
     )
+
+
+def _names(run: ShownRun, image: str) -> list[LegendLine]:
+    """What is known of the segments' names; none if the file can't be read."""
+    try:
+        return [line for line in run.names(image) if line.name is not None]
+    except AttnProbeError:
+        return []
+
+
+def _words(run: ShownRun, image: str) -> list[tuple[str, str]]:
+    """The words' maps; none if the file can't be read."""
+    try:
+        return [(word, _data(jpeg)) for word, jpeg in run.word_maps(image, _THUMBNAIL_SIDE)]
+    except AttnProbeError:
+        return []
 
 
 def _explorer(run: ShownRun, image: str) -> Markup:
@@ -227,7 +250,11 @@ def _address(run: ShownRun, image: str, side: int) -> str:
         picture = run.overlay(image, side)
     except AttnProbeError:
         return ""
-    return f"data:image/jpeg;base64,{base64.b64encode(picture).decode()}"
+    return _data(picture)
+
+
+def _data(jpeg: bytes) -> str:
+    return f"data:image/jpeg;base64,{base64.b64encode(jpeg).decode()}"
 
 
 def _explained(chosen: int, count: int) -> str:

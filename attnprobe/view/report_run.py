@@ -11,17 +11,22 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from PIL.Image import Image
 
 from attnprobe.errors import RecipeError, RunError
 from attnprobe.fields import Segmentation
 from attnprobe.group.diffseg import DiffSeg
+from attnprobe.pictures.heat import heat
 from attnprobe.pictures.labels import load_labels
+from attnprobe.pictures.legend import LegendLine
 from attnprobe.pictures.reading import read_image
 from attnprobe.recipe import Recipe, load_recipe
 from attnprobe.recipe.reader import read_file
 from attnprobe.recipe.tree import Faults
 from attnprobe.run.folder import RECIPE, RunFolder
 from attnprobe.run.kept_maps import SIDE, KeptMaps, load_maps
+from attnprobe.run.kept_names import load_names
+from attnprobe.run.kept_words import load_words
 from attnprobe.run.outcome import Outcome
 from attnprobe.run.results import Results
 from attnprobe.run.sweep import runs_of
@@ -120,9 +125,30 @@ class ShownRun:
         """
         picture = read_image(self._inside(self.folder.overlay(image)))
         picture.thumbnail((side, side))
-        file = io.BytesIO()
-        picture.save(file, "JPEG", quality=85)
-        return file.getvalue()
+        return _jpeg(picture)
+
+    def names(self, image: str) -> list[LegendLine]:
+        """What an image's segments are called, the largest first; none where nobody named them.
+
+        Raises:
+            RunError: the file can't be read.
+        """
+        return load_names(self._inside(self.folder.names(image))) or []
+
+    def word_maps(self, image: str, side: int) -> list[tuple[str, bytes]]:
+        """Each word and its map over the picture as JPEG, at most `side` pixels a side.
+
+        Raises:
+            RunError: none were kept, or they can't be read.
+        """
+        if not self.folder.has_words(image):
+            return []
+        kept = load_words(self._inside(self.folder.words(image)))
+        kept.picture.thumbnail((side, side))
+        return [
+            (word, _jpeg(heat(kept.picture, each.numpy())))
+            for word, each in zip(kept.maps.words, kept.maps.maps, strict=True)
+        ]
 
     def payload(self, image: str, levels: Sequence[float] = ()) -> dict[str, Any]:
         """What the explorer shows of an image: its pooled maps and the run's own segments.
@@ -201,6 +227,12 @@ def numbers_of(outcome: Outcome) -> str:
     score = miou(outcome)
     count = f"{outcome.segments} segment{'s' * (outcome.segments != 1)}"
     return count if score is None else f"mIoU {score:.3f}, {count}"
+
+
+def _jpeg(picture: Image) -> bytes:
+    file = io.BytesIO()
+    picture.save(file, "JPEG", quality=85)
+    return file.getvalue()
 
 
 def _at_most(size: tuple[int, int], side: int) -> tuple[int, int]:

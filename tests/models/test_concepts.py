@@ -14,14 +14,18 @@ WORDS = ("star", "ground", "cat")
 FAMILIES = {"sd3": families.sd3, "flux": families.flux, "schnell": families.flux_schnell}
 
 
-@pytest.fixture(scope="module", params=FAMILIES)
-def model(request):
+def loaded(name):
     torch.manual_seed(0)
-    pipe = FAMILIES[request.param]()
+    pipe = FAMILIES[name]()
     for part in pipe.components.values():
         if isinstance(part, torch.nn.Module):
             part.eval()
-    return Model(pipe, torch.device("cpu"), request.param)
+    return Model(pipe, torch.device("cpu"), name)
+
+
+@pytest.fixture(scope="module", params=FAMILIES)
+def model(request):
+    return loaded(request.param)
 
 
 def noised(model):
@@ -117,3 +121,22 @@ def test_what_is_wrong_is_told(model, tiny):
         ConceptMaps(model.denoiser, embeddings, WORDS).words()
     with pytest.raises(AttnProbeError, match=r"concepts are for Flux.1 and Stable Diffusion 3"):
         concept_embeddings(tiny, WORDS)
+
+
+def test_of_several_rows_one_is_asked_for():
+    model = loaded("sd3")
+    embeddings = concept_embeddings(model, WORDS)
+    drawn = {"num_inference_steps": 1, "height": 64, "width": 64, "output_type": "latent"}
+    with ConceptMaps(model.denoiser, embeddings, WORDS) as maps:
+        model.pipe(PROMPT, guidance_scale=4.0, **drawn)
+    with pytest.raises(AttnProbeError, match=r"the batch had 2 rows; say which by words\(item=0\)"):
+        maps.words()
+    with pytest.raises(AttnProbeError, match="no row 2; allowed: 0 to 1"):
+        maps.words(item=2)
+    each = [maps.words(item=item)[0].maps for item in (0, 1)]
+    assert not torch.equal(*each)
+    with ConceptMaps(model.denoiser, embeddings, WORDS) as maps:
+        model.pipe(PROMPT, guidance_scale=4.0, **drawn)
+        model.pipe(PROMPT, guidance_scale=1.0, **drawn)
+    with pytest.raises(AttnProbeError, match="passes had batches of 1 and 2 rows"):
+        maps.words(item=0)

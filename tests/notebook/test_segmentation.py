@@ -1,6 +1,5 @@
 import base64
 import io
-import re
 from html.parser import HTMLParser
 
 import numpy as np
@@ -97,7 +96,7 @@ def test_names_stand_beside_their_colours_by_area_and_are_escaped(stride):
     html, _, pixels = shown(labels, {n * stride: name for n, name in names.items() if n != 1})
     assert html.text == "4 segments, 4×3■ sea■ <b>cat</b> & 'dog'■ sky"
     assert "b" not in html.tags
-    squares = [tuple(map(int, re.findall(r"\d+", span["style"]))) for span in html.tags["span"]]
+    squares = [tuple(bytes.fromhex(span["style"].partition("#")[2])) for span in html.tags["span"]]
     assert squares == [tuple(pixels[3, 0]), tuple(pixels[1, 0]), tuple(pixels[0, 0])]
 
 

@@ -24,6 +24,7 @@ SECTIONS = {
     "aggregators": "aggregate",
     "groupers": "group",
     "refiners": "refine",
+    "labellers": "label",
 }
 
 
@@ -137,4 +138,5 @@ def test_words_that_no_stage_reads_are_told():
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         load_recipe("diffseg", given[1:])
+        load_recipe("diffseg", [*given, "probe.emphasis=1.6"])  # which scales their embeddings
         load_recipe("diffseg", [*given, "aggregate={use: cross}", "group={use: argmax}"])

@@ -8,7 +8,7 @@ from attnprobe.recipe import load_recipe
 from attnprobe.registry import grouper
 from tests.recipe.conftest import RECIPE
 
-KEYS = "name, model, images, probe, aggregate, group, refine, evaluate, seed, extends, sweep"
+KEYS = "name, model, images, probe, aggregate, group, refine, label, evaluate, seed, extends, sweep"
 
 
 def changed(old, new):
