@@ -136,7 +136,8 @@ def read_recorder(text: str) -> Recorder | None:
         return None
     name = given.pop("use", None)
     if not isinstance(name, str) or name not in RECORDERS:
-        raise ValueError(f"its recorder must be one of {', '.join(RECORDERS)}. Got {name!r}")
+        known = ", ".join(sorted(RECORDERS))
+        raise ValueError(f"its recorder must be one of {known}. Got {name!r}")
     make: Any = RECORDERS[name]
     return make(*given.pop("tensors", ()), **given)
 
