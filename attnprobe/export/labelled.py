@@ -40,7 +40,9 @@ class Categories:
 
     def of(self, image: Labelled, number: int) -> int:
         """The place in `names` of what a segment is called, from 0."""
-        name = image.called(number) or self.NAMELESS
-        if name not in self.names:
+        name = image.called(number)
+        if name is None:
+            return 0
+        if name not in self.names[1:]:  # a name may be that word too
             self.names.append(name)
-        return self.names.index(name)
+        return self.names.index(name, 1)

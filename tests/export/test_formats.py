@@ -16,7 +16,7 @@ from scipy.ndimage import binary_fill_holes, label
 from attnprobe import Segmentation
 from attnprobe.errors import AttnProbeError
 from attnprobe.export.coco import coco, panoptic, run_lengths
-from attnprobe.export.labelled import Labelled
+from attnprobe.export.labelled import Categories, Labelled
 from attnprobe.export.labelstudio import brush, labelstudio
 from attnprobe.export.outline import outlines
 from attnprobe.export.plain import arrays as npy
@@ -245,3 +245,10 @@ def test_to_supervision():
     assert found["class_name"][:2].tolist() == ["sky", f"segment {np.unique(labels)[1]}"]
     box = supervision.mask_to_xyxy(found.mask)
     assert np.array_equal(found.xyxy, box)
+
+
+def test_a_segment_that_is_called_segment_is_no_nameless_one():
+    image = Labelled("a", np.array([[0, 1, 2]]), names={1: "segment", 2: "cat"})
+    categories = Categories()
+    assert [categories.of(image, number) for number in (0, 1, 2, 1, 0)] == [0, 1, 2, 1, 0]
+    assert categories.names == ["segment", "segment", "cat"]
