@@ -16,7 +16,7 @@ from typing import Any
 import torch
 
 from attnprobe.hooks.callers import Caller
-from attnprobe.hooks.wrappers import family
+from attnprobe.hooks.families import family
 
 Names = tuple[str | None, ...]
 

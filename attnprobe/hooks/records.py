@@ -13,8 +13,8 @@ from einops import rearrange
 from attnprobe.errors import CaptureError, did_you_mean
 from attnprobe.fields import AttentionField, WordMaps
 from attnprobe.hooks.layers import Layer
+from attnprobe.hooks.layout import Tokens
 from attnprobe.hooks.recorders import Recorder, TextMaps, TokenMaps
-from attnprobe.hooks.tokens import Tokens
 
 Item = int | Literal["cond", "uncond"] | None
 """A batch item: a row's number, the branch of the prompt or the other; None is the prompt's."""
