@@ -40,8 +40,9 @@ _PLAIN = frozenset([*_NUMBERS_AND_TEXT, torch.dtype, torch.device, torch.memory_
 _OF_NO_EFFECT = ("_name_or_path", "_use_default_values")
 """What configs hold beside their values: where they were read, and which weren't given."""
 
-_IDLE = ("_is_full_backward_hook", "_non_persistent_buffers_set")
-"""What a module holds that no pass depends on, beside its hooks for other occasions."""
+_IDLE = ("_is_full_backward_hook", "_non_persistent_buffers_set", "_weight_conversions")
+"""What a module holds that no pass depends on, beside its hooks for other occasions; the last is by
+what names transformers saves its weights."""
 
 
 class Unkeyable(AttnProbeError):

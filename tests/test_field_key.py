@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from transformers.core_model_loading import WeightRenaming
 
 from attnprobe import AttnProbeError, Probe, about
 from attnprobe import field_key as module
@@ -96,6 +97,12 @@ def test_using_a_model_does_not_change_its_key(own):
     assert key_of(own) == before
     own.pipe("a red star", num_inference_steps=2, guidance_scale=3.0, output_type="latent")
     own.pipe.set_progress_bar_config(disable=True)
+    assert key_of(own) == before
+
+
+def test_the_names_that_weights_are_saved_by_are_not_in_the_key(own):
+    before = key_of(own)
+    own.pipe.text_encoder._weight_conversions = [WeightRenaming("text_model.", "")]
     assert key_of(own) == before
 
 
