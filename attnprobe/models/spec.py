@@ -10,6 +10,7 @@ from annotated_types import Ge, Le, MinLen
 from attnprobe.errors import ModelError, did_you_mean
 from attnprobe.models.hub import Source, locate
 from attnprobe.models.presets import PRESETS
+from attnprobe.models.weights import load_models
 from attnprobe.registry import checked
 
 if TYPE_CHECKING:
@@ -135,12 +136,12 @@ def _load_pipeline(source: Source, dtype: str, text_encoder_3: bool) -> Any:
                     "leave out model.text_encoder_3"
                 )
             absent |= {"text_encoder_3": None, "tokenizer_3": None}
+        left_out = absent | unneeded
+        kept = {name: value for name, value in config.items() if name not in left_out}
+        where["dtype"] = getattr(torch, dtype)
+        models = load_models(source.repo, kept, **where)
         return DiffusionPipeline.from_pretrained(
-            source.repo,
-            dtype=getattr(torch, dtype),
-            use_safetensors=True,
-            **(absent | unneeded),
-            **where,
+            source.repo, use_safetensors=True, **left_out, **models, **where
         )
     except ModelError:
         raise

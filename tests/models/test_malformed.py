@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from safetensors.torch import load_file, save
 
 from attnprobe.errors import AttnProbeError, ModelError
 from attnprobe.models import PRESETS, ModelSpec
@@ -113,3 +114,17 @@ def test_a_pipe_or_a_folder_in_a_file_s_place_is_told(copied, name, make):
     thread.join(120)
     assert not thread.is_alive()
     assert errors or name.startswith(("tokenizer/", "scheduler/"))
+
+
+@pytest.mark.parametrize("part", ["unet", "vae", "text_encoder"])
+@pytest.mark.parametrize("called", [None, "of_another_name."])
+def test_weights_that_a_file_lacks_are_not_random(copied, part, called):
+    (file,) = (copied / part).glob("*.safetensors")
+    weights = load_file(file)
+    name = [name for name in weights if name.endswith("weight")][5]
+    value = weights.pop(name)
+    if called:
+        weights[called + name] = value
+    write(file, save(weights, metadata={"format": "pt"}))
+    with pytest.raises(ModelError, match=f"its {part} lack 1 of its weights, .*: {name}$"):
+        ModelSpec(repo=str(copied)).load()
