@@ -56,18 +56,19 @@ def test_a_file_is_no_missing_folder(tmp_path):
 def test_words_of_a_tokenizer(tiny):
     tokens, pipe = tiny.pipe.tokenizer, tiny.pipe
     for given, said in [
-        ((tokens, PROMPT, "star"), r"a list of words, such as \['star'\]"),
-        ((tokens, PROMPT, [3]), r"a list of words. Got \[3\]"),
-        ((tokens, PROMPT, []), r"a list of words. Got \[\]"),
+        ((tokens, PROMPT, [3]), r"a word or a list of words. Got \[3\]"),
+        ((tokens, PROMPT, 3), "a word or a list of words. Got 3"),
+        ((tokens, PROMPT, []), r"a word or a list of words. Got \[\]"),
         ((tokens, [PROMPT], ["star"]), "one prompt, a text. Got "),
         ((tokens, "", ["star"]), "the prompt is empty, so it has no word 'star'"),
-        ((pipe, PROMPT, ["star"]), r"such as pipe\.tokenizer. Got StableDiffusionPipeline"),
-        ((tiny, PROMPT, ["star"]), r"such as pipe\.tokenizer. Got Model"),
-        ((None, PROMPT, ["star"]), "such as a pipeline's tokenizer. Got NoneType"),
+        ((pipe.unet, PROMPT, "star"), "such as pipe.tokenizer. Got UNet2DConditionModel"),
+        ((None, PROMPT, ["star"]), "such as pipe.tokenizer. Got NoneType"),
     ]:
         with pytest.raises(AttnProbeError, match=said):
             TokenMaps.of(*given)
-    assert TokenMaps.of(tokens, PROMPT, ("star",)).tokens.keys() == {"star"}
+    found = TokenMaps.of(tokens, PROMPT, ("star",))
+    assert found.tokens.keys() == {"star"}
+    assert all(TokenMaps.of(each, PROMPT, "star") == found for each in (tokens, pipe, tiny))
 
 
 @pytest.mark.parametrize("heads", [0, "ab", [0.5], []])

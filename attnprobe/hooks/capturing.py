@@ -18,7 +18,8 @@ from attnprobe.hooks.layers import Layers
 from attnprobe.hooks.planning import check_budget
 from attnprobe.hooks.recorders import HeadMean, Recorder
 from attnprobe.hooks.recording import OverSteps, Recording
-from attnprobe.hooks.records import Item, Records
+from attnprobe.hooks.records import Records
+from attnprobe.hooks.rows import Item
 from attnprobe.units import parse_bytes
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from einops import rearrange
@@ -14,10 +14,8 @@ from attnprobe.errors import CaptureError, did_you_mean
 from attnprobe.fields import AttentionField, WordMaps
 from attnprobe.hooks.layers import Layer
 from attnprobe.hooks.recorders import Recorder, TextMaps, TokenMaps
+from attnprobe.hooks.rows import Item
 from attnprobe.hooks.tokens import Tokens
-
-Item = int | Literal["cond", "uncond"] | None
-"""A batch item: a row's number, the branch of the prompt or the other; None is the prompt's."""
 
 Parts = dict[str, torch.Tensor]
 """Kept tensors by name; a recorder of one tensor keeps it under the empty name."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Annotated, Any
 
@@ -11,7 +12,8 @@ from annotated_types import Ge, MinLen
 from attnprobe.errors import CaptureError
 from attnprobe.hooks.call import AttentionCall
 from attnprobe.hooks.recorders.base import EVERY_AXIS, Recorder
-from attnprobe.hooks.recorders.places import token_places
+from attnprobe.hooks.recorders.places import require_word
+from attnprobe.hooks.recorders.reading import reading_of
 from attnprobe.registry import checked
 
 Place = Annotated[int, Ge(0)]
@@ -32,7 +34,7 @@ class TokenMaps(Recorder):
         tokens: word -> the places of its tokens in the text; `TokenMaps.of` finds them.
 
     Examples:
-        >>> ap.TokenMaps.of(pipe.tokenizer, "a red disc", ["disc"])
+        >>> ap.TokenMaps.of(pipe, "a red disc", "disc")
         TokenMaps(tokens={'disc': (3,)})
     """
 
@@ -42,19 +44,30 @@ class TokenMaps(Recorder):
     probabilities = True
 
     @classmethod
-    def of(cls, tokenizer: Any, prompt: str, words: list[str] | tuple[str, ...]) -> TokenMaps:
+    def of(cls, source: Any, prompt: str, words: str | Collection[str]) -> TokenMaps:
         """Find the words' tokens in a prompt; each word's first occurrence counts.
 
         Places are counted in what a pipeline has the tokenizer make of the prompt: tokens of
         textual inversions stand for all their vectors.
 
+        Args:
+            source: a tokenizer; a pipeline with a UNet, whose text encoders are seen to be given
+                the tokens; or a `Model`, of transformers' families too.
+            prompt: the text.
+            words: a word, or several; each may be several words in a row.
+
         Raises:
             CaptureError: a word does not occur in the prompt, or in a part that is cut off, the
-                prompt alone doesn't tell where its tokens lie in the text, or what is given is no
-                tokenizer, prompt or list of words.
+                source doesn't tell where its tokens lie in the text, or what is given is no
+                tokenizer, pipeline, prompt or word.
         """
-        _check_given(tokenizer, prompt, words)
-        return cls({word: token_places(tokenizer, prompt, word) for word in words})
+        _check_given(prompt, words)
+        names = [words] if isinstance(words, str) else [*words]
+        if callable(getattr(source, "places", None)):
+            return cls(source.places(prompt, tuple(names)))
+        found = {name: range(*require_word(prompt, name).span()) for name in names}
+        read = reading_of(source, prompt, "TokenMaps.of")
+        return cls({name: read.places(at, f"the word {name!r}") for name, at in found.items()})
 
     def record(self, call: AttentionCall) -> torch.Tensor | None:
         batch, _, _, keys = call.shape
@@ -109,23 +122,10 @@ class TextMaps(Recorder):
         )
 
 
-def _check_given(tokenizer: Any, prompt: Any, words: Any) -> None:
-    """Refuse what looks like a tokenizer, a prompt or words and is none."""
-    if not callable(getattr(tokenizer, "tokenize", None)):
-        inner = getattr(tokenizer, "pipe", tokenizer)
-        has = "pipe.tokenizer" if hasattr(inner, "tokenizer") else "a pipeline's tokenizer"
-        raise CaptureError(
-            f"TokenMaps.of wants a tokenizer, such as {has}. Got {type(tokenizer).__name__}."
-        )
+def _check_given(prompt: Any, words: Any) -> None:
+    """Refuse what looks like a prompt or words and is none."""
     if not isinstance(prompt, str):
         raise CaptureError(f"TokenMaps.of wants one prompt, a text. Got {prompt!r} instead.")
-    if isinstance(words, str):
-        raise CaptureError(
-            f"TokenMaps.of wants a list of words, such as [{words!r}]. Got {words!r}."
-        )
-    if (
-        not isinstance(words, list | tuple)
-        or not words
-        or not all(isinstance(w, str) for w in words)
-    ):
-        raise CaptureError(f"TokenMaps.of wants a list of words. Got {words!r} instead.")
+    several = isinstance(words, Collection) and not isinstance(words, dict)
+    if not several or not words or not all(isinstance(word, str) for word in words):
+        raise CaptureError(f"TokenMaps.of wants a word or a list of words. Got {words!r} instead.")

@@ -25,7 +25,7 @@ from attnprobe.view.plots.panels import (
 from attnprobe.view.plots.plot import PAGE, Plot, style
 
 if TYPE_CHECKING:
-    from attnprobe.hooks.records import Item
+    from attnprobe.hooks.rows import Item
     from attnprobe.pipeline import ImageLike
 
 
