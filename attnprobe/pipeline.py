@@ -23,8 +23,7 @@ from attnprobe.models.model import Model
 from attnprobe.pictures.labels import check_size
 from attnprobe.pictures.reading import array_rgb, naming, read_image, upright_rgb
 from attnprobe.probe import MAPS, Need, Probe
-from attnprobe.segmenting import group_and_refine
-from attnprobe.stages import misfit
+from attnprobe.stages import group_and_refine, misfit
 
 ImageLike = str | Path | Image.Image | np.ndarray
 """A picture's file, a PIL image, or an array such as (H, W, 3) of uint8."""

@@ -1,6 +1,6 @@
-"""Which stages fit together: what an aggregator gives, and what groupers and refiners take.
+"""Which stages fit together, and a field taken through those that cut it into segments.
 
-Both are read off the annotations of ``__call__``: an aggregator's answer, and the parameter
+Kinds are read off the annotations of ``__call__``: an aggregator's answer, and the parameter
 ``field`` of the others. What isn't annotated is for an `AttentionField` until it says otherwise;
 sentences tell so, and what a stage is really given is checked too.
 """
@@ -11,13 +11,16 @@ import functools
 import operator
 import re
 import typing
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from types import FunctionType, MethodType
 from typing import Any
 
+import numpy as np
+from PIL.Image import Image
+
 from attnprobe import registry
 from attnprobe.errors import ComponentError
-from attnprobe.fields import AnyField, AttentionField, WordMaps
+from attnprobe.fields import AnyField, AttentionField, Segmentation, WordMaps
 
 Kinds = tuple[type, ...]
 
@@ -161,3 +164,36 @@ def _describe_kinds(kinds: Kinds) -> str:
 
 
 _PLAIN = {AttentionField: "attention between places", WordMaps: "words' maps"}
+
+
+def group_and_refine(
+    field: AnyField,
+    image: Image,
+    group: Callable[..., Segmentation],
+    refine: Sequence[Callable[..., Segmentation]],
+    seed: int,
+    truth: np.ndarray | None = None,
+) -> Segmentation:
+    """Segment a field.
+
+    Args:
+        field: aggregated attention.
+        image: the picture that it is of, all of it and nothing else.
+        group: cuts the field into segments.
+        refine: what is then done to them, in order.
+        seed: of the one random generator that all of these draw from.
+        truth: (H, W) labels at the image's size, −1 void, for groupers that are told of it.
+
+    Returns:
+        Labels at the size of the last stage's answer, often the field's grid.
+
+    Raises:
+        ComponentError: the field isn't of the kind that a stage works on.
+    """
+    for stage in (group, *refine):
+        check_given(stage, field)
+    rng = np.random.default_rng(seed)
+    segmentation = group(field, rng=rng, truth=truth)
+    for stage in refine:
+        segmentation = stage(segmentation, field, rng=rng, image=image)
+    return segmentation

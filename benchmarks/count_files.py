@@ -28,7 +28,7 @@ TO_READ = (
     *("cli/run.py", "cli/running.py"),
     *("recipe/sweep.py", "recipe/load.py", "recipe/schema.py", "recipe/values.py", "registry.py"),
     *("run/points.py", "run/carry.py", "run/outcome.py", "run/results.py", "run/folder.py"),
-    *("pipeline.py", "probe.py", "segmenting.py", "fields.py", "models/model.py"),
+    *("pipeline.py", "probe.py", "stages.py", "fields.py", "models/model.py"),
     *("hooks/capturing.py", "hooks/attention_hooks.py", "hooks/tap.py", "hooks/recording.py"),
     *("hooks/records.py", "evaluate/scorer.py", "view/report.py"),
 )

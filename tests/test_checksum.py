@@ -4,7 +4,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from attnprobe.checksum import _of_array, _of_tensor, checksum
+from attnprobe.identity import _of_array, _of_tensor, checksum
 
 TYPES = [torch.float32, torch.float16, torch.bfloat16, torch.int64, torch.uint8, torch.bool]
 

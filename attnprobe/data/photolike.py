@@ -13,9 +13,17 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from attnprobe.data.dice import Array, Dice, blurred, fractal_noise, smooth, value_noise
 from attnprobe.data.shapes import SHAPES
-from attnprobe.data.textures import COLOURS, TEXTURES
+from attnprobe.data.textures import (
+    COLOURS,
+    TEXTURES,
+    Array,
+    Dice,
+    blurred,
+    fractal_noise,
+    smooth,
+    value_noise,
+)
 
 SIZE = 128
 

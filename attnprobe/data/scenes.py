@@ -17,9 +17,17 @@ from annotated_types import Ge, Le
 
 from attnprobe.data import photolike
 from attnprobe.data.base import Sample
-from attnprobe.data.dice import Array, Dice, blurred, fractal_noise, value_noise
 from attnprobe.data.shapes import SHAPES, draw_shape
-from attnprobe.data.textures import COLOURS, TEXTURES, paint
+from attnprobe.data.textures import (
+    COLOURS,
+    TEXTURES,
+    Array,
+    Dice,
+    blurred,
+    fractal_noise,
+    paint,
+    value_noise,
+)
 from attnprobe.registry import source
 
 if TYPE_CHECKING:

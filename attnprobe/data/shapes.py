@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-from attnprobe.data.dice import Array, Dice, value_noise
+from attnprobe.data.textures import Array, Dice, value_noise
 
 Inside = Callable[[Array, Array, Dice], Array]
 """(u, v, dice) -> bool array; u and v are coordinates in which the shape fills about [−1, 1]²."""

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from attnprobe.hooks.finding import attention_layers
     from attnprobe.hooks.handle import Handle
     from attnprobe.hooks.layers import Layer, Layers
+    from attnprobe.hooks.layout import Span, Tokens
     from attnprobe.hooks.planning import Plan, plan
     from attnprobe.hooks.recorders import (
         Entropy,
@@ -30,7 +31,6 @@ if TYPE_CHECKING:
     from attnprobe.hooks.records import Record, Records
     from attnprobe.hooks.storage import load_capture
     from attnprobe.hooks.token_match import TokenMatch
-    from attnprobe.hooks.tokens import Span, Tokens
 
 #: Public name -> the module that has it, imported when the name is first used: torch takes seconds.
 _HOMES = {
@@ -54,11 +54,11 @@ _HOMES = {
     "Recorder": "attnprobe.hooks.recorders",
     "Records": "attnprobe.hooks.records",
     "Rows": "attnprobe.hooks.recorders",
-    "Span": "attnprobe.hooks.tokens",
+    "Span": "attnprobe.hooks.layout",
     "TextMaps": "attnprobe.hooks.recorders",
     "TokenMaps": "attnprobe.hooks.recorders",
     "TokenMatch": "attnprobe.hooks.token_match",
-    "Tokens": "attnprobe.hooks.tokens",
+    "Tokens": "attnprobe.hooks.layout",
     "TopK": "attnprobe.hooks.recorders",
     "attention_layers": "attnprobe.hooks.finding",
     "capture": "attnprobe.hooks.capturing",

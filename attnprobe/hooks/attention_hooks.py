@@ -11,12 +11,11 @@ import torch
 from torch import nn
 
 from attnprobe.errors import CaptureError
-from attnprobe.hooks.block import Block
+from attnprobe.hooks.block import Block, Guard
 from attnprobe.hooks.call import AttentionCall
 from attnprobe.hooks.edits import EditFunction, apply_edits
-from attnprobe.hooks.families import batching
+from attnprobe.hooks.families import batching, module_named, unwrapped
 from attnprobe.hooks.finding import attention_layers
-from attnprobe.hooks.guard import Guard
 from attnprobe.hooks.handle import Handle, Observer, Steps, check_one_of
 from attnprobe.hooks.interventions import Interventions
 from attnprobe.hooks.kernel import Kernel, Policy
@@ -27,7 +26,6 @@ from attnprobe.hooks.matching import text_among
 from attnprobe.hooks.overrides import allow_compiled, force_eager
 from attnprobe.hooks.passes import Passes
 from attnprobe.hooks.tap import Given, Tap
-from attnprobe.hooks.wrappers import module_named, unwrapped
 
 Missing = Literal["raise", "ignore"]
 

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
 import torch
 
 from attnprobe.errors import CaptureError
-from attnprobe.hooks.layers import Block, Kind, Layer
-from attnprobe.hooks.tokens import Grid3, Tokens
+from attnprobe.hooks.layers import Batching, Block, Kind, Layer
+from attnprobe.hooks.layout import Grid3, Tokens
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -19,10 +19,6 @@ Rows = slice | torch.Tensor
 
 Heads = slice | list[int]
 """Which heads."""
-
-Batching = Literal["rows", "frames", "items", "leading"]
-"""How rows of a layer's batch come of the model's: the same ones, each item's frames one after the
-other, one item a call, or the first of them."""
 
 
 @dataclass(frozen=True)

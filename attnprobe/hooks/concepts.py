@@ -11,8 +11,8 @@ from torch import nn
 
 from attnprobe.errors import CaptureError
 from attnprobe.fields import WordMaps
+from attnprobe.hooks.families import unwrapped
 from attnprobe.hooks.layout_readers import read_layout
-from attnprobe.hooks.wrappers import unwrapped
 
 
 class ConceptMaps:

@@ -14,9 +14,15 @@ from typing import Any
 from torch import nn
 
 from attnprobe.errors import CaptureError
-from attnprobe.hooks.families import block_of, kind_of
+from attnprobe.hooks.families import (
+    attention_classes,
+    block_of,
+    family,
+    kind_of,
+    plain_name,
+    unwrapped,
+)
 from attnprobe.hooks.layers import Layer
-from attnprobe.hooks.wrappers import attention_classes, family, plain_name, unwrapped
 
 
 def attention_layers(model: nn.Module, classes: tuple[type, ...] = ()) -> list[Layer]:

@@ -16,8 +16,8 @@ from pydantic import TypeAdapter, ValidationError
 
 from attnprobe.hooks import recorders
 from attnprobe.hooks.layers import Layer
+from attnprobe.hooks.layout import Span, Tokens
 from attnprobe.hooks.recorders import Keep, Recorder
-from attnprobe.hooks.tokens import Span, Tokens
 
 Count = Annotated[int, Ge(0)]
 Positive = Annotated[int, Ge(1)]

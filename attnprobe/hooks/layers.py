@@ -20,6 +20,10 @@ T = TypeVar("T")
 Kind = Literal["self", "cross", "joint", "temporal"]
 Block = Literal["down", "mid", "up", "single", "double"]
 
+Batching = Literal["rows", "frames", "items", "leading"]
+"""How rows of a layer's batch come of the model's: the same ones, each item's frames one after the
+other, one item a call, or the first of them."""
+
 Head = Annotated[int, Ge(0), Le(9999)]
 
 HeadWeights = Annotated[

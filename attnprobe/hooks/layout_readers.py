@@ -12,10 +12,8 @@ import torch
 from einops import rearrange
 from torch import nn
 
-from attnprobe.hooks.families import IMAGE_FIRST
-from attnprobe.hooks.layout import Layout
-from attnprobe.hooks.tokens import Grid3, Tokens, spans_of
-from attnprobe.hooks.wrappers import family
+from attnprobe.hooks.families import IMAGE_FIRST, family
+from attnprobe.hooks.layout import Grid3, Layout, Tokens, spans_of
 
 Runs = list[tuple[str, int]]
 Given = dict[str, Any]

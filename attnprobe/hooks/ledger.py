@@ -11,7 +11,7 @@ from torch import nn
 from attnprobe.errors import CaptureError
 from attnprobe.hooks import _private
 from attnprobe.hooks.layers import Layer
-from attnprobe.hooks.tokens import Grid3
+from attnprobe.hooks.layout import Grid3
 
 NOTHING_KEPT = object()
 """What an observer answers that has kept nothing of a call: as if it had not seen it."""

@@ -10,7 +10,7 @@ import torch
 from einops import rearrange
 from torch import nn
 
-from attnprobe.hooks.tokens import Tokens
+from attnprobe.hooks.layout import Tokens
 
 _NEAR = {torch.float32: 1e-3, torch.float64: 1e-6}
 """How far from its projection a key may be, as a share of their lengths; 0.03 in half precision."""

@@ -14,7 +14,7 @@ from typing import Any
 import torch
 
 from attnprobe.hooks import _private
-from attnprobe.hooks.guard import Guard
+from attnprobe.hooks.block import Guard
 
 # Reentrant: a block that was abandoned may end while its thread is in here.
 _lock = Guard()

@@ -19,12 +19,12 @@ from attnprobe.errors import CaptureError
 from attnprobe.hooks import _private
 from attnprobe.hooks.attention_hooks import AttentionHooks
 from attnprobe.hooks.call import AttentionCall
+from attnprobe.hooks.families import module_named, plain_name, unwrapped
 from attnprobe.hooks.handle import Observer
 from attnprobe.hooks.layers import Layers
 from attnprobe.hooks.layout_readers import read_layout
 from attnprobe.hooks.recorders import Entropy, HeadMean, Pooled, Recorder, TopK
 from attnprobe.hooks.recording import OverSteps, Recording
-from attnprobe.hooks.wrappers import module_named, plain_name, unwrapped
 from attnprobe.units import format_bytes
 
 _CHEAPER: tuple[Recorder, ...] = (

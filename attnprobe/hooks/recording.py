@@ -8,13 +8,13 @@ from typing import Literal
 import torch
 
 from attnprobe.errors import CaptureError
+from attnprobe.hooks.branches import branches_of
 from attnprobe.hooks.call import AttentionCall
 from attnprobe.hooks.layers import Layer
+from attnprobe.hooks.layout import Tokens
 from attnprobe.hooks.ledger import NOTHING_KEPT
 from attnprobe.hooks.recorders import Recorder
 from attnprobe.hooks.records import HALF_SCALE, Kept, Parts, Record, Records
-from attnprobe.hooks.rows import branches_of
-from attnprobe.hooks.tokens import Tokens
 from attnprobe.units import format_bytes
 
 OverSteps = Literal["mean", "each"]

@@ -13,9 +13,9 @@ from einops import rearrange
 from attnprobe.errors import CaptureError, did_you_mean
 from attnprobe.fields import AttentionField, WordMaps
 from attnprobe.hooks.layers import Layer
+from attnprobe.hooks.layout import Tokens
 from attnprobe.hooks.recorders import Recorder, TextMaps, TokenMaps
 from attnprobe.hooks.rows import Item
-from attnprobe.hooks.tokens import Tokens
 
 Parts = dict[str, torch.Tensor]
 """Kept tensors by name; a recorder of one tensor keeps it under the empty name."""

@@ -7,27 +7,11 @@ from typing import Literal
 import torch
 
 from attnprobe.errors import CaptureError
+from attnprobe.hooks.branches import branches_of
 from attnprobe.hooks.call import AttentionCall
 
 Item = int | Literal["cond", "uncond"] | None
 """A batch item: a row's number, the branch of the prompt or the other; None is the prompt's."""
-
-
-def branches_of(call: AttentionCall) -> tuple[str | None, ...] | None:
-    """The branch of each row of the batch axis; None where the rows aren't those of the model.
-
-    A layer may leave some of the model's rows out, or have more of them.
-    """
-    told, batch, batching = call.moment.branches, call.shape[0], call.batching
-    if batch == len(told):
-        return told
-    if batching == "frames" and told and batch % len(told) == 0:
-        return tuple(branch for branch in told for _ in range(batch // len(told)))
-    if batching == "items" and batch == 1 and call.index < len(told):
-        return (told[call.index],)
-    if batching == "leading" and batch < len(told) and call.index == 0:
-        return told[:batch]
-    return None
 
 
 def rows_meant(call: AttentionCall, item: Item, who: str) -> list[int]:

@@ -8,7 +8,7 @@ on its own arguments, and hand its result on untouched unless an edit was asked 
    wrapped, see `attnprobe.hooks.backends`.
 3. The classic and the sliced processors call ``Attention.get_attention_scores`` and then multiply
    by the values: the method is overridden on the instance, and the mode sees the product, see
-   `attnprobe.hooks.scores`.
+   `attnprobe.hooks.backends`.
 """
 
 from __future__ import annotations
@@ -26,12 +26,12 @@ from torch import nn, overrides
 
 from attnprobe.errors import CaptureError
 from attnprobe.hooks import _private, backends
+from attnprobe.hooks.backends import Scored, from_scores, scoring
 from attnprobe.hooks.block import Block
+from attnprobe.hooks.families import module_named
 from attnprobe.hooks.kernel import Kernel, Policy, SeeNormaliser, depth, unheard
 from attnprobe.hooks.layers import Layer
 from attnprobe.hooks.overrides import leave, listen
-from attnprobe.hooks.scores import Scored, from_scores, scoring
-from attnprobe.hooks.wrappers import module_named
 
 
 @dataclass(frozen=True, eq=False)

@@ -53,8 +53,7 @@ class TokenMatch:
         Raises:
             CaptureError: the prompts differ in their number of words, or are cut off.
         """
-        one, other = (re.finditer(r"\S+", prompt) for prompt in (before, after))
-        old, new = [*one], [*other]
+        old, new = ([*re.finditer(r"\S+", prompt)] for prompt in (before, after))
         if len(old) != len(new):
             raise CaptureError(
                 f"TokenMatch.replacement: the prompts must have as many words; these have "
@@ -76,10 +75,8 @@ class TokenMatch:
             [place for place in range(len(each.ids)) if not any(place in w[side] for w in pairs)]
             for side, each in enumerate(read)
         ]
-        ids = [
-            [each.ids[place] for place in places] for each, places in zip(read, stay, strict=True)
-        ]
-        if ids[0] != ids[1]:
+        one, other = ([r.ids[i] for i in places] for r, places in zip(read, stay, strict=True))
+        if one != other:
             raise CaptureError(
                 "TokenMatch.replacement: words that stay are other tokens beside the new ones, so "
                 "which is whose isn't known"

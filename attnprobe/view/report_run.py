@@ -30,7 +30,7 @@ from attnprobe.run.kept_words import load_words
 from attnprobe.run.outcome import Outcome
 from attnprobe.run.results import Results
 from attnprobe.run.sweep import runs_of
-from attnprobe.segmenting import group_and_refine
+from attnprobe.stages import group_and_refine
 from attnprobe.view.explorer import explorer_payload
 from attnprobe.view.layer_maps import Maps
 

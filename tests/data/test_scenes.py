@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 
 from attnprobe import AttnProbeError
-from attnprobe.data.dice import Dice, fractal_noise
 from attnprobe.data.scenes import SMALLEST, Scenes, make_scene
+from attnprobe.data.textures import Dice, fractal_noise
 
 STYLES = ("as-is", "sketch", "paint", "photo")
 

@@ -5,8 +5,8 @@ import threading
 from contextlib import suppress
 from itertools import count
 
-from attnprobe.hooks import guard as module
-from attnprobe.hooks.guard import Guard
+from attnprobe.hooks import block as module
+from attnprobe.hooks.block import Guard
 
 
 def free(guard: Guard) -> bool:

@@ -237,7 +237,7 @@ def test_what_is_not_known_is_refused_at_once(unet, tiny):
     for factor in ("2", True, float("nan")):
         with pytest.raises(CaptureError, match="the factor must be a number"):
             hooks.scale(ap.TokenMaps({"cat": (2,)}), factor)
-    with pytest.raises(CaptureError, match="wants a capture of the other pass. Got dict"):
+    with pytest.raises(CaptureError, match=r"wants a capture of the other pass. Got dict"):
         hooks.patch({})
     layers = {"layers": cross, "over_steps": "each"}
     with (
@@ -251,7 +251,7 @@ def test_what_is_not_known_is_refused_at_once(unet, tiny):
         hooks.patch(means)
     with pytest.raises(CaptureError, match="steps were averaged; capture with over_steps='each'"):
         hooks.patch(averaged)
-    with pytest.raises(CaptureError, match="tokens must be a TokenMatch.*Got dict"):
+    with pytest.raises(CaptureError, match=r"tokens must be a TokenMatch.*Got dict"):
         hooks.patch(heads, {3: 3})
     with pytest.raises(CaptureError, match=f"nothing was captured of {MID}, which is chosen"):
         hooks.patch(heads, layers=mid)
@@ -301,13 +301,13 @@ def test_rows_of_several_prompts_are_not_one(tiny):
     hooks = AttentionHooks(tiny.pipe.unet)
     hooks.scale(ap.TokenMaps.of(tiny.pipe, STAR, "star"), 2)
     with (
-        pytest.raises(CaptureError, match="rows 2, 3 of .* are of several prompts; .* item=2"),
+        pytest.raises(CaptureError, match=r"rows 2, 3 of .* of several prompts; .* item=2"),
         hooks,
     ):
         draw(tiny.pipe, [STAR, DISC], 1)
     hooks = AttentionHooks(tiny.pipe.unet)
     hooks.patch(captured(tiny.pipe, STAR, steps=1))
-    with pytest.raises(CaptureError, match="has 2 rows that are the prompt's.* item=2"), hooks:
+    with pytest.raises(CaptureError, match=r"has 2 rows that are the prompt's.* item=2"), hooks:
         draw(tiny.pipe, STAR, 1, num_images_per_prompt=2)
 
 

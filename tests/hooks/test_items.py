@@ -6,8 +6,8 @@ import torch
 import attnprobe as ap
 from attnprobe.errors import CaptureError
 from attnprobe.hooks import load_capture
+from attnprobe.hooks.layout import Tokens
 from attnprobe.hooks.records import Kept
-from attnprobe.hooks.tokens import Tokens
 from attnprobe.view import attention_grid, head_grid
 from attnprobe.view.layer_maps import maps_of
 from attnprobe.view.widget import explore

@@ -110,9 +110,7 @@ def test_a_pipeline_does_where_its_tokenizer_does(tiny, tokenizer):
 
 
 def test_what_is_not_known_is_refused(tokenizer):
-    with pytest.raises(
-        CaptureError, match="these have 7 and 3. Where words are added .* refinement"
-    ):
+    with pytest.raises(CaptureError, match=r"these have 7 and 3. Where .* refinement"):
         TokenMatch.replacement(tokenizer, BEFORE, "a red star")
     short = copy.deepcopy(tokenizer)
     short.model_max_length = 6
@@ -121,5 +119,5 @@ def test_what_is_not_known_is_refused(tokenizer):
             make(short, BEFORE, BEFORE)
     with pytest.raises(CaptureError, match=r"places up to 3 and 3, but the texts have 2 and 9"):
         TokenMatch({3: {3: 1.0}}, 9).matrix(2, 9)
-    with pytest.raises(CaptureError, match="wants a pipeline or its tokenizer.*Got NoneType"):
+    with pytest.raises(CaptureError, match=r"wants a pipeline or its tokenizer.*Got NoneType"):
         TokenMatch.refinement(None, BEFORE, BEFORE)

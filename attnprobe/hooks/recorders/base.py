@@ -9,7 +9,7 @@ import torch
 
 from attnprobe.errors import CaptureError
 from attnprobe.hooks.call import AttentionCall
-from attnprobe.hooks.tokens import Tokens
+from attnprobe.hooks.layout import Tokens
 
 Axis = Literal["heads", "steps", "keys", "layers"]
 Value = torch.Tensor | dict[str, torch.Tensor]

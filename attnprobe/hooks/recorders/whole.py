@@ -10,9 +10,9 @@ from annotated_types import Ge
 
 from attnprobe.errors import CaptureError
 from attnprobe.hooks.call import AttentionCall
+from attnprobe.hooks.layout import Tokens
 from attnprobe.hooks.recorders.base import EVERY_AXIS, Recorder
 from attnprobe.hooks.recorders.head_mean import head_mean
-from attnprobe.hooks.tokens import Tokens
 from attnprobe.registry import checked
 from attnprobe.resample import nearest_cells
 
