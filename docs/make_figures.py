@@ -1,7 +1,7 @@
-"""Make the documentation's pictures anew: ``python docs/make_figures.py [strip edits notebooks]``.
+"""Make the documentation's pictures anew: all, or by name `strip`, `edits`, `words`, `notebooks`.
 
-They are the strip on the home page, the drawings under interventions and the outputs of the
-notebooks, all with the model that comes with attnprobe.
+They are the strip on the home page, the drawings under interventions, words over steps and the
+outputs of the notebooks, all with the model that comes with attnprobe.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from PIL import Image
 
 import attnprobe as ap
 from attnprobe.hooks import TokenMatch
+from attnprobe.view import Plot, word_over_steps
 
 DOCS = Path(__file__).parent
 NOTEBOOKS = DOCS.parent / "notebooks"
@@ -92,6 +93,16 @@ def make_edits() -> dict[str, list[Image.Image]]:
     }
 
 
+def words_over_steps() -> Plot:
+    """Two words from step to step of the drawing that the interventions change."""
+    pipe = ap.ModelSpec(preset="tiny").load().pipe
+    keep = ap.TokenMaps.of(pipe, DISC, ["disc", "ground"])
+    with ap.capture(pipe.unet, keep=keep, over_steps="each") as seen:
+        generator = torch.manual_seed(2)
+        drawn = pipe(DISC, num_inference_steps=12, guidance_scale=4.0, generator=generator)
+    return word_over_steps(seen, drawn.images[0])
+
+
 def side_by_side(pictures: list[Image.Image]) -> Image.Image:
     """Pictures of one size in a row."""
     width, height = pictures[0].size
@@ -121,12 +132,14 @@ def _passing(output: Any) -> bool:
 
 
 if __name__ == "__main__":
-    wanted = sys.argv[1:] or ["strip", "edits", "notebooks"]
+    wanted = sys.argv[1:] or ["strip", "edits", "words", "notebooks"]
     if "strip" in wanted:
         make_strip().save(DOCS / "images" / "diffseg.png", optimize=True)
     if "edits" in wanted:
         for name, pictures in make_edits().items():
             side_by_side(pictures).save(DOCS / "images" / f"edit-{name}.png", optimize=True)
+    if "words" in wanted:
+        (DOCS / "images" / "words-over-steps.png").write_bytes(words_over_steps()._repr_png_())
     if "notebooks" in wanted:
         for path in sorted(NOTEBOOKS.glob("*.ipynb")):
             run_notebook(path)

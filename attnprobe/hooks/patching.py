@@ -52,7 +52,7 @@ class Patch:
                 "patch: tokens must be a TokenMatch, such as TokenMatch.replacement(pipe, before, "
                 f"after), or None for whole maps. Got {type(tokens).__name__} instead."
             )
-        if not isinstance(records.keep, PerHead):
+        if not isinstance(records.keep, PerHead) or records.keep.words is not None:
             raise CaptureError(
                 "patch: the capture must have each head's maps, by capture(…, keep=ap.PerHead(), "
                 f"over_steps='each'). This one is {records.keep!r}"

@@ -42,6 +42,7 @@ class TokenMaps(Recorder):
 
     linear = EVERY_AXIS
     probabilities = True
+    of_text = True
 
     @classmethod
     def of(cls, source: Any, prompt: str, words: str | Collection[str]) -> TokenMaps:
@@ -70,6 +71,20 @@ class TokenMaps(Recorder):
         return cls({name: read.places(at, f"the word {name!r}") for name, at in found.items()})
 
     def record(self, call: AttentionCall) -> torch.Tensor | None:
+        columns = self.columns(call)
+        if columns is None:
+            return None
+        maps = torch.cat([call.over_heads(probs) @ columns for _, probs in call.chunks()], 1)
+        return torch.stack([maps[i, call.image_queries(i)] for i in range(call.shape[0])])
+
+    def columns(self, call: AttentionCall) -> torch.Tensor | None:
+        """(batch, keys, words): 1 where a key is one of a word's tokens.
+
+        None of a call whose keys are a reference picture's, or nobody knows what.
+
+        Raises:
+            CaptureError: the keys hold no text, or too short a one.
+        """
         batch, _, _, keys = call.shape
         roles = {role for item in range(batch) for role, _ in call.keys.roles(item)}
         if not roles or roles <= {"reference", "other"}:
@@ -89,8 +104,7 @@ class TokenMaps(Recorder):
                         f"{text.stop - text.start} text tokens"
                     )
                 columns[item, [text.start + place for place in places], number] = 1
-        maps = torch.cat([call.over_heads(probs) @ columns for _, probs in call.chunks()], 1)
-        return torch.stack([maps[item, call.image_queries(item)] for item in range(batch)])
+        return columns
 
 
 @checked
@@ -111,6 +125,7 @@ class TextMaps(Recorder):
 
     linear = EVERY_AXIS
     probabilities = True
+    of_text = True
 
     def record(self, call: AttentionCall) -> torch.Tensor | None:
         batch = call.shape[0]
