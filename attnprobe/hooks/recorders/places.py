@@ -98,9 +98,19 @@ def read_prompt(tokenizer: Any, prompt: str) -> ReadPrompt:
     if len(whole.input_ids) > limit:
         cut = {"truncation": True, "max_length": limit}
         read = tokenizer(text, return_offsets_mapping=True, **cut)
-    return ReadPrompt(
-        tuple(read.input_ids), read.offset_mapping, whole.offset_mapping, origins, limit
-    )
+    spans, all_spans = (token_spans(tokenizer, each) for each in (read, whole))
+    return ReadPrompt(tuple(read.input_ids), spans, all_spans, origins, limit)
+
+
+def token_spans(tokenizer: Any, read: Any) -> list[tuple[int, int]]:
+    """Where each token of a tokenized text lies in it; nowhere, start = stop, special ones.
+
+    A sign for a space that T5's kind puts before the text is told to lie on its first letter, which
+    it is not made of.
+    """
+    pieces = tokenizer.convert_ids_to_tokens(read["input_ids"])
+    spans = zip(pieces, read["offset_mapping"], strict=True)
+    return [(start, start) if piece == "▁" else (start, stop) for piece, (start, stop) in spans]
 
 
 def _check_tokenizer(tokenizer: Any) -> None:
