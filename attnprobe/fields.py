@@ -141,14 +141,14 @@ class WordMaps:
         maps: (K, H, W), float32, 0 or more; a cell's value is the attention it pays to the word,
             NaN where the model's own numbers were none: that can be looked at, but no stage takes
             it (`refuse_nan`).
-        words: the K words.
+        words: the K words; one may be a plain text.
         origin: where the maps came from, such as a layer's name.
 
     Raises:
         AttnProbeError: the shape does not fit the words, or a value is negative or infinite.
 
     Examples:
-        >>> maps = ap.WordMaps(np.eye(2)[None], words=("cat",))
+        >>> maps = ap.WordMaps(np.eye(2)[None], words="cat")
         >>> maps["cat"].argmax()
         tensor(0)
     """
@@ -159,11 +159,8 @@ class WordMaps:
 
     def __post_init__(self) -> None:
         said = f"WordMaps from {self.origin}" if self.origin else "WordMaps"
-        if isinstance(self.words, str):
-            raise AttnProbeError(
-                f"{said}: words must be a tuple, such as ({self.words!r},). Got {self.words!r}."
-            )
-        maps, words = _tensor(self.maps, f"{said}: maps"), tuple(self.words)
+        words = (self.words,) if isinstance(self.words, str) else tuple(self.words)
+        maps = _tensor(self.maps, f"{said}: maps")
         if maps.ndim != 3 or maps.numel() == 0 or len(maps) != len(words):
             raise AttnProbeError(
                 f"{said}: maps must be (words, H, W), for {len(words)} words here. "

@@ -14,6 +14,7 @@ from annotated_types import Ge, Gt, Le, MinLen
 from attnprobe.errors import ComponentError
 from attnprobe.fields import AnyField, AttentionField
 from attnprobe.hooks.layers import Layer, Layers
+from attnprobe.hooks.words import Words
 from attnprobe.models.fit import Fit, ImageFit, fit_image, to_pixels
 from attnprobe.registry import checked
 from attnprobe.tiles import count_windows, join, windows
@@ -81,7 +82,7 @@ class Probe:
     draws: Annotated[int, Ge(1), Le(1000)] = 1
     prompt: str = ""
     layers: Layers = field(default_factory=lambda: Layers(kind="self"))
-    words: tuple[Annotated[str, MinLen(1)], ...] = ()
+    words: Words = ()
     emphasis: Annotated[float, Gt(0), Le(1000)] = 1.0
     word_layers: Layers = field(default_factory=lambda: Layers(kind="cross"))
 

@@ -26,13 +26,12 @@ segments = Segmentation(np.zeros((2, 2), int))
         (lambda: field.map_at(0.5, 1), r"y must be 0 to 1 .*Got \(0.5, 1\)"),
         (lambda: field.resized(4), "a grid must be .*Got 4"),
         (lambda: field.resized((0, 4)), r"at least 1. Got \(0, 4\)"),
-        (lambda: WordMaps(torch.zeros(1, 2, 2), "cat"), r"such as \('cat',\)"),
         (lambda: WordMaps(None, ("cat",)), "maps must be numbers"),
         (lambda: segments.resized(4), "a size must be .*Got 4"),
         (lambda: segments.resized((4.5, 4)), r"a size must be .*Got \(4.5, 4\)"),
         (lambda: Segmentation(np.zeros((2, 2), int), names=("a", "b")), "by label's number, such"),
         (lambda: segments.overlay(np.zeros((2, 2, 3), np.uint8)), "must be a PIL image. Got nd"),
-        (lambda: word_maps([np.zeros((2, 2))]), "word_maps draws WordMaps, .*Got list"),
+        (lambda: word_maps([np.zeros((2, 2))]), "word_maps draws a capture of words, .*Got list"),
         (lambda: ModelSpec(preset="org/name"), "is a repo: org/name"),
         (lambda: ModelSpec(preset="tiny", device="meta").load(), "holds shapes and no numbers"),
         (lambda: ModelSpec(repo="sd15").load(), "that is a preset's name; give it as preset"),
@@ -56,18 +55,19 @@ def test_a_file_is_no_missing_folder(tmp_path):
 def test_words_of_a_tokenizer(tiny):
     tokens, pipe = tiny.pipe.tokenizer, tiny.pipe
     for given, said in [
-        ((tokens, PROMPT, "star"), r"a list of words, such as \['star'\]"),
-        ((tokens, PROMPT, [3]), r"a list of words. Got \[3\]"),
-        ((tokens, PROMPT, []), r"a list of words. Got \[\]"),
+        ((tokens, PROMPT, [3]), r"a word or a list of words. Got \[3\]"),
+        ((tokens, PROMPT, 3), "a word or a list of words. Got 3"),
+        ((tokens, PROMPT, []), r"a word or a list of words. Got \[\]"),
         ((tokens, [PROMPT], ["star"]), "one prompt, a text. Got "),
         ((tokens, "", ["star"]), "the prompt is empty, so it has no word 'star'"),
-        ((pipe, PROMPT, ["star"]), r"such as pipe\.tokenizer. Got StableDiffusionPipeline"),
-        ((tiny, PROMPT, ["star"]), r"such as pipe\.tokenizer. Got Model"),
-        ((None, PROMPT, ["star"]), "such as a pipeline's tokenizer. Got NoneType"),
+        ((pipe.unet, PROMPT, "star"), "such as pipe.tokenizer. Got UNet2DConditionModel"),
+        ((None, PROMPT, ["star"]), "such as pipe.tokenizer. Got NoneType"),
     ]:
         with pytest.raises(AttnProbeError, match=said):
             TokenMaps.of(*given)
-    assert TokenMaps.of(tokens, PROMPT, ("star",)).tokens.keys() == {"star"}
+    found = TokenMaps.of(tokens, PROMPT, ("star",))
+    assert found.tokens.keys() == {"star"}
+    assert all(TokenMaps.of(each, PROMPT, "star") == found for each in (tokens, pipe, tiny))
 
 
 @pytest.mark.parametrize("heads", [0, "ab", [0.5], []])

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     )
     from attnprobe.hooks.records import Record, Records
     from attnprobe.hooks.storage import load_capture
+    from attnprobe.hooks.token_match import TokenMatch
 
 #: Public name -> the module that has it, imported when the name is first used: torch takes seconds.
 _HOMES = {
@@ -56,6 +57,7 @@ _HOMES = {
     "Span": "attnprobe.hooks.layout",
     "TextMaps": "attnprobe.hooks.recorders",
     "TokenMaps": "attnprobe.hooks.recorders",
+    "TokenMatch": "attnprobe.hooks.token_match",
     "Tokens": "attnprobe.hooks.layout",
     "TopK": "attnprobe.hooks.recorders",
     "attention_layers": "attnprobe.hooks.finding",
@@ -88,6 +90,7 @@ __all__ = [
     "Span",
     "TextMaps",
     "TokenMaps",
+    "TokenMatch",
     "Tokens",
     "TopK",
     "attention_layers",

@@ -17,6 +17,7 @@ from attnprobe.hooks.edits import EditFunction, apply_edits
 from attnprobe.hooks.families import batching, module_named, unwrapped
 from attnprobe.hooks.finding import attention_layers
 from attnprobe.hooks.handle import Handle, Observer, Steps, check_one_of
+from attnprobe.hooks.interventions import Interventions
 from attnprobe.hooks.kernel import Kernel, Policy
 from attnprobe.hooks.layers import Layer, Layers
 from attnprobe.hooks.layout import Layout, Seen
@@ -29,7 +30,7 @@ from attnprobe.hooks.tap import Given, Tap
 Missing = Literal["raise", "ignore"]
 
 
-class AttentionHooks(Block):
+class AttentionHooks(Interventions, Block):
     """Observers of a denoiser's attention; its output is bit-identical with and without them.
 
     Used as a context manager, any number of times; registries nest (the outer one's edits come
@@ -117,14 +118,14 @@ class AttentionHooks(Block):
         Returns:
             A handle for `remove` and `coverage`.
         """
-        return self._register(Handle.of_observer(self.layers, observer, layers, steps, tensors))
+        return self.register(Handle.of_observer(self.layers, observer, layers, steps, tensors))
 
     def edit(
         self,
         function: EditFunction,
         layers: Layers | None = None,
         steps: Steps | None = None,
-        on: Literal["probs", "out"] = "probs",
+        on: Literal["q", "k", "v", "logits", "probs", "out"] = "probs",
         heads: Collection[int] | None = None,
     ) -> Handle:
         """Register an intervention: the one thing here that does change the model's output.
@@ -137,11 +138,13 @@ class AttentionHooks(Block):
                 place. It may write into the tensor and return it.
             layers: of which layers; all by default.
             steps: at which steps.
-            on: ``probs``, (batch, heads, queries, keys) float32, multiplied by the values
-                afterwards; or ``out``, (batch, heads, queries, width).
+            on: ``q``, ``k`` or ``v``, (batch, heads, tokens, width), where grouped heads have
+                keys and values of their own; ``logits``, (batch, heads, queries, keys) float32,
+                scaled and masked; ``probs``, their softmax, multiplied by the values afterwards;
+                or ``out``, (batch, heads, queries, width). They come in this order.
             heads: only these are given and replaced; all by default.
         """
-        return self._register(Handle.of_edit(self.layers, function, layers, steps, on, heads))
+        return self.register(Handle.of_edit(self.layers, function, layers, steps, on, heads))
 
     def remove(self, handle: Handle) -> None:
         """Take an observer or edit out again.
@@ -209,7 +212,8 @@ class AttentionHooks(Block):
         if self.missing == "raise":
             self._check()
 
-    def _register(self, handle: Handle) -> Handle:
+    def register(self, handle: Handle) -> Handle:
+        """Take a handle in; `add`, `edit` and the interventions do it."""
         with self._lock.held():
             self._handles = [*self._handles, handle]
         return handle

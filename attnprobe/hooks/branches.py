@@ -15,6 +15,7 @@ from typing import Any
 
 import torch
 
+from attnprobe.hooks.call import AttentionCall
 from attnprobe.hooks.callers import Caller
 from attnprobe.hooks.families import family
 
@@ -70,6 +71,23 @@ class Given:
     @property
     def _sorted(self) -> list[tuple[str, list[list[torch.Tensor]]]]:
         return sorted(self.conditions.items())
+
+
+def branches_of(call: AttentionCall) -> tuple[str | None, ...] | None:
+    """The branch of each row of the batch axis; None where the rows aren't those of the model.
+
+    A layer may leave some of the model's rows out, or have more of them.
+    """
+    told, batch, batching = call.moment.branches, call.shape[0], call.batching
+    if batch == len(told):
+        return told
+    if batching == "frames" and told and batch % len(told) == 0:
+        return tuple(branch for branch in told for _ in range(batch // len(told)))
+    if batching == "items" and batch == 1 and call.index < len(told):
+        return (told[call.index],)
+    if batching == "leading" and batch < len(told) and call.index == 0:
+        return told[:batch]
+    return None
 
 
 def name_rows(model: Any, given: Given, caller: Caller | None, classes: Any) -> Names:

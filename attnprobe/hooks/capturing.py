@@ -14,11 +14,12 @@ from attnprobe.hooks.attention_hooks import AttentionHooks, Missing
 from attnprobe.hooks.block import Block
 from attnprobe.hooks.handle import Steps
 from attnprobe.hooks.kernel import Policy
-from attnprobe.hooks.layers import Layers
+from attnprobe.hooks.layers import Layers, layers_of_text
 from attnprobe.hooks.planning import check_budget
 from attnprobe.hooks.recorders import HeadMean, Recorder
 from attnprobe.hooks.recording import OverSteps, Recording
-from attnprobe.hooks.records import Item, Records
+from attnprobe.hooks.records import Records
+from attnprobe.hooks.rows import Item
 from attnprobe.units import parse_bytes
 
 
@@ -110,9 +111,11 @@ class Capture(Block):
         """The self- and joint-attention layers of a batch item as fields; see `Records.fields`."""
         return self.records.fields(item, step)
 
-    def words(self, item: Item = None, step: int | None = None) -> list[WordMaps]:
+    def words(
+        self, item: Item = None, step: int | None = None, head: int | None = None
+    ) -> list[WordMaps]:
         """The words' maps of a batch item, one a layer; see `Records.words`."""
-        return self.records.words(item, step)
+        return self.records.words(item, step, head)
 
     def save(self, path: str | Path) -> None:
         """Write everything into one safetensors file; `load_capture` reads it back."""
@@ -136,7 +139,8 @@ def capture(
 
     Args:
         model: the denoiser, such as ``pipe.unet``.
-        layers: which of its layers; all of them by default.
+        layers: which of its layers; by default all of them, or where words are kept those that look
+            at text.
         keep: what to keep of each call; the mean over heads by default.
         steps: at which denoising steps, numbers from 0 or a condition; all by default.
         over_steps: ``mean`` (the default where the recorder allows it) or ``each``.
@@ -159,4 +163,5 @@ def capture(
         raise CaptureError(f"keep must be a recorder, such as HeadMean(). Got {keep!r} instead.")
     hooks = AttentionHooks(model, policy, missing, classes)
     limit = None if budget is None else parse_bytes(budget)
-    return Capture(hooks, Recording(keep, over_steps, dtype, limit), layers or Layers(), steps)
+    chosen = layers or (layers_of_text(hooks.layers) if keep.of_text else Layers())
+    return Capture(hooks, Recording(keep, over_steps, dtype, limit), chosen, steps)

@@ -10,7 +10,7 @@ import torch
 
 from attnprobe.errors import CaptureError
 from attnprobe.hooks.call import AttentionCall, Moment
-from attnprobe.hooks.edits import Edit, EditFunction
+from attnprobe.hooks.edits import EDITED, Edit, EditFunction
 from attnprobe.hooks.heads import Shares, wanted_heads
 from attnprobe.hooks.layers import Layer, Layers
 from attnprobe.hooks.ledger import NOTHING_KEPT, Ledger
@@ -65,11 +65,12 @@ class Handle:
         function: EditFunction,
         layers: Layers | None,
         steps: Steps | None,
-        on: Literal["probs", "out"],
+        on: Literal["q", "k", "v", "logits", "probs", "out"],
         heads: Collection[int] | None,
+        rows: Callable[[AttentionCall], list[int]] | None = None,
     ) -> Handle:
         """An edit of a model that has `all_layers`: see `AttentionHooks.edit`."""
-        check_one_of("on", on, ("probs", "out"))
+        check_one_of("on", on, EDITED)
         _check_callable("an edit's function", function, "f(tensor, call)")
         numbers = isinstance(heads, Collection) and all(isinstance(head, int) for head in heads)
         if heads is not None and not (numbers and heads):
@@ -81,7 +82,7 @@ class Handle:
         if selection.chooses_heads:
             raise CaptureError("an edit's heads are said by its own heads=, not by Layers")
         _check_steps(steps)
-        edit = Edit(function, on, None if heads is None else tuple(heads))
+        edit = Edit(function, on, None if heads is None else tuple(heads), rows)
         return cls(edit, selection, steps, (), selection.select(all_layers))
 
     @property

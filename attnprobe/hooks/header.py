@@ -162,7 +162,10 @@ def part_shapes(
             several = len(keep.tensors) > 1
             return {name if several else "": each[name] for name in keep.tensors}
         case recorders.PerHead():
-            return {"": (len(keep.heads) or heads, q, k)}
+            count = len(keep.heads) or heads
+            if keep.words is not None:
+                return {"": (count, image, len(keep.words.tokens))}
+            return {"": (count, q, k)}
         case recorders.Rows():
             return {"": (len(keep.points), k)}
         case recorders.TokenMaps():

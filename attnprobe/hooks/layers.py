@@ -158,6 +158,21 @@ class Layers:
         )
 
 
+def layers_of_text(layers: list[Layer]) -> Layers:
+    """The layers in which an image looks at a text: of kind cross, or joint where none is.
+
+    Raises:
+        CaptureError: the model has neither.
+    """
+    kinds = sorted({layer.kind for layer in layers})
+    if "cross" in kinds or "joint" in kinds:
+        return Layers(kind="cross" if "cross" in kinds else "joint")
+    raise CaptureError(
+        "the model has no cross- or joint-attention, so that it looks at no words (kinds of its "
+        f"layers: {', '.join(kinds)})"
+    )
+
+
 def _each(given: T | tuple[T, ...]) -> tuple[T, ...]:
     return given if isinstance(given, tuple) else (given,)
 

@@ -20,8 +20,9 @@ from attnprobe.hooks import _private
 from attnprobe.hooks.attention_hooks import AttentionHooks
 from attnprobe.hooks.call import AttentionCall
 from attnprobe.hooks.families import module_named, plain_name, unwrapped
+from attnprobe.hooks.finding import attention_layers
 from attnprobe.hooks.handle import Observer
-from attnprobe.hooks.layers import Layers
+from attnprobe.hooks.layers import Layers, layers_of_text
 from attnprobe.hooks.layout_readers import read_layout
 from attnprobe.hooks.recorders import Entropy, HeadMean, Pooled, Recorder, TopK
 from attnprobe.hooks.recording import OverSteps, Recording
@@ -79,7 +80,7 @@ def plan(
     Args:
         model: the denoiser; only its class, config and type count, so it may be on the meta device.
         inputs: keyword arguments of its ``forward``; only their shapes count.
-        layers: which layers; all of them by default.
+        layers: which layers; as in `capture` by default.
         keep: what to keep; the mean over heads by default.
         over_steps: as in `capture`; with ``each`` the figures are those of one step.
         dtype: as in `capture`.
@@ -95,6 +96,8 @@ def plan(
         839680
     """
     recording = Recording(keep or HeadMean(), over_steps, dtype)
+    if layers is None and recording.keep.of_text:
+        layers = layers_of_text(attention_layers(unwrapped(model), classes))
     _run_on_meta(model, inputs, layers, [recording], classes)
     held = recording.nbytes
     recording.close()

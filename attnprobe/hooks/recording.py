@@ -8,6 +8,7 @@ from typing import Literal
 import torch
 
 from attnprobe.errors import CaptureError
+from attnprobe.hooks.branches import branches_of
 from attnprobe.hooks.call import AttentionCall
 from attnprobe.hooks.layers import Layer
 from attnprobe.hooks.layout import Tokens
@@ -152,7 +153,7 @@ class Recording:
     def _begin(self, entry: _Entry, call: AttentionCall, parts: Parts) -> _Pass:
         if self.over_steps == "mean":  # sums are in float32, whatever the model's type
             parts = {name: part.float() for name, part in parts.items()}
-        branches = _branches(call)
+        branches = branches_of(call)
         total = _Pass(
             call.moment.stream,
             (None,) * call.shape[0] if branches is None else branches,
@@ -221,23 +222,6 @@ class Recording:
             steps.setdefault(number, []).append(total)
         kept = [[_kept(total) for total in passes] for passes in steps.values()]
         return Record(entry.layer, entry.index, entry.heads, entry.calls, kept)
-
-
-def _branches(call: AttentionCall) -> tuple[str | None, ...] | None:
-    """The branch of each row of the batch axis; None where the rows aren't those of the model.
-
-    A layer may leave some of the model's rows out, or have more of them.
-    """
-    told, batch, batching = call.moment.branches, call.shape[0], call.batching
-    if batch == len(told):
-        return told
-    if batching == "frames" and told and batch % len(told) == 0:
-        return tuple(branch for branch in told for _ in range(batch // len(told)))
-    if batching == "items" and batch == 1 and call.index < len(told):
-        return (told[call.index],)
-    if batching == "leading" and batch < len(told) and call.index == 0:
-        return told[:batch]
-    return None
 
 
 def _kept(total: _Pass) -> Kept:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from einops import rearrange
@@ -14,10 +14,8 @@ from attnprobe.errors import CaptureError, did_you_mean
 from attnprobe.fields import AttentionField, WordMaps
 from attnprobe.hooks.layers import Layer
 from attnprobe.hooks.layout import Tokens
-from attnprobe.hooks.recorders import Recorder, TextMaps, TokenMaps
-
-Item = int | Literal["cond", "uncond"] | None
-"""A batch item: a row's number, the branch of the prompt or the other; None is the prompt's."""
+from attnprobe.hooks.recorders import PerHead, Recorder, TextMaps, TokenMaps
+from attnprobe.hooks.rows import Item
 
 Parts = dict[str, torch.Tensor]
 """Kept tensors by name; a recorder of one tensor keeps it under the empty name."""
@@ -201,7 +199,9 @@ class Records(Mapping[str, Any]):
             raise CaptureError("no self- or joint-attention layer was captured, so no fields")
         return fields
 
-    def words(self, item: Item = None, step: int | None = None) -> list[WordMaps]:
+    def words(
+        self, item: Item = None, step: int | None = None, head: int | None = None
+    ) -> list[WordMaps]:
         """The words' maps of a batch item, one a layer and in the model's order.
 
         Of `TextMaps` a word is a token of the text, called by its number.
@@ -209,22 +209,40 @@ class Records(Mapping[str, Any]):
         Args:
             item: the prompt's branch by default; see `at`.
             step: number of the denoising step, where each was kept and there are several.
+            head: number of the head, where each was kept (``PerHead(words=…)``); layers that have
+                fewer are left out. The mean over heads by default.
 
         Raises:
-            CaptureError: the recorder was neither, or a layer's queries lie on no grid.
+            CaptureError: no words were kept, or no such head, or a layer's queries lie on no grid.
         """
-        if not isinstance(self.keep, TokenMaps | TextMaps):
+        heads = isinstance(self.keep, PerHead)
+        tokens = self.keep.words if isinstance(self.keep, PerHead) else self.keep
+        if not isinstance(tokens, TokenMaps | TextMaps):
             raise CaptureError(
-                f"words: needs a capture with TokenMaps or TextMaps. This one is {self.keep!r}"
+                "words: needs a capture with TokenMaps, TextMaps or PerHead(words=…). "
+                f"This one is {self.keep!r}"
+            )
+        if head is not None and not heads:
+            raise CaptureError(
+                "words: the mean over heads was kept, so there is no head "
+                f"{head}; capture with PerHead(words=…)"
             )
         found = []
         for record in self.records.values():
             kept, row = self.find(record, item, step)
             height, _ = self._grid(record, kept)
-            maps = rearrange(_row(kept, row), "(h w) word -> word h w", h=height)
-            words = self.keep.tokens if isinstance(self.keep, TokenMaps) else range(len(maps))
+            maps = _row(kept, row)
+            if heads:
+                numbers = getattr(self.keep, "heads", ()) or range(record.heads)
+                if head is not None and head not in numbers:
+                    continue
+                maps = maps.mean(0) if head is None else maps[[*numbers].index(head)]
+            maps = rearrange(maps, "(h w) word -> word h w", h=height)
+            words = tokens.tokens if isinstance(tokens, TokenMaps) else range(len(maps))
             names = tuple(map(str, words))
             found.append(WordMaps(maps, names, origin=record.name))
+        if not found and head is not None:
+            raise CaptureError(f"words: no layer that was captured has a head {head}")
         if not found:
             raise CaptureError("words: of no layer is it known which of its keys are the text's")
         return found

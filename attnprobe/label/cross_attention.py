@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Annotated, ClassVar, Literal
+from typing import ClassVar, Literal
 
 import numpy as np
-from annotated_types import MinLen
 
 from attnprobe.errors import ComponentError
 from attnprobe.fields import Segmentation
+from attnprobe.hooks.words import Words
 from attnprobe.label.naming import Least, Normalise, Rule, name_segments
 from attnprobe.label.nouns import nouns
 from attnprobe.label.subject import Subject
@@ -39,7 +39,7 @@ class CrossAttention:
     """
 
     text: Literal["prompt", "caption"] = "prompt"
-    words: tuple[Annotated[str, MinLen(1)], ...] = ()
+    words: Words = ()
     normalise: Normalise = "length"
     rule: Rule = "mean"
     least: Least = 1.0

@@ -13,6 +13,7 @@ from pydantic import AfterValidator
 
 from attnprobe.errors import ComponentError
 from attnprobe.fields import Segmentation, WordMaps
+from attnprobe.hooks.words import Words
 from attnprobe.label.naming import Least, Normalise, Rule, name_segments, renamed
 from attnprobe.label.subject import Subject
 from attnprobe.lazy import torch
@@ -50,7 +51,7 @@ class PromptLabels:
         least: see `cross-attention`.
     """
 
-    names: tuple[Text, ...] = ()
+    names: Words = ()
     synonyms: dict[Text, Annotated[tuple[Text, ...], MinLen(1)]] = field(default_factory=dict)
     template: Template = "a photo of {}"
     passes: Literal["shared", "each"] = "shared"

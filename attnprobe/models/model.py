@@ -183,7 +183,7 @@ class Model:
             CaptureError: a word isn't in the prompt or is cut off, or its place isn't known.
         """
         if self.family is None:
-            return TokenMaps.of(self.pipe.tokenizer, prompt, words).tokens
+            return TokenMaps.of(self.pipe, prompt, words).tokens
         family, latents = self.family, self.encode(torch.zeros(1, 3, self.multiple, self.multiple))
 
         def one_pass(pipe: Any, text: str) -> None:

@@ -17,7 +17,7 @@ from typing import Any
 import torch
 
 from attnprobe.errors import CaptureError
-from attnprobe.hooks.recorders.places import require_word
+from attnprobe.hooks.recorders.places import require_word, token_spans
 
 OTHER_PROMPT = "☃"
 """A prompt that no template has, nor any prompt begins like."""
@@ -74,7 +74,7 @@ class _Encoder:
             options = {k: v for k, v in kwargs.items() if not k.startswith("return_")}
             again = self.tokenizer(text, return_offsets_mapping=True, **options)
             if len(starts) == 1 and again["input_ids"] == ids:
-                return text, [(0, 0)] * starts[0] + again["offset_mapping"]
+                return text, [(0, 0)] * starts[0] + token_spans(self.tokenizer, again)
         raise CaptureError(
             "what was made of the prompt wasn't seen, so that where a word's tokens lie isn't known"
         )

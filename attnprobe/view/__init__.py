@@ -20,6 +20,9 @@ if TYPE_CHECKING:
         style,
         threshold_curve,
         word_maps,
+        word_over_heads,
+        word_over_layers,
+        word_over_steps,
     )
 
 __all__ = [
@@ -35,6 +38,9 @@ __all__ = [
     "style",
     "threshold_curve",
     "word_maps",
+    "word_over_heads",
+    "word_over_layers",
+    "word_over_steps",
 ]
 
 

@@ -13,7 +13,7 @@ from attnprobe.resample import pool
 
 if TYPE_CHECKING:
     from attnprobe.hooks import Records
-    from attnprobe.hooks.records import Item
+    from attnprobe.hooks.rows import Item
 
 
 @dataclass(frozen=True, eq=False)

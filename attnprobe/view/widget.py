@@ -13,7 +13,7 @@ from attnprobe.extras import extra
 from attnprobe.fields import AttentionField, Segmentation, WordMaps
 from attnprobe.group.diffseg import DiffSeg
 from attnprobe.hooks import Capture, Records
-from attnprobe.hooks.records import Item
+from attnprobe.hooks.rows import Item
 from attnprobe.pipeline import ImageLike, Pipeline, as_image
 from attnprobe.resample import pooled_grid
 from attnprobe.run.folder import RECIPE, RunFolder

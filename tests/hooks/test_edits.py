@@ -312,8 +312,10 @@ def test_edits_that_are_wrong(unet, function, options, told):
 
 def test_edits_that_are_wrong_at_once(unet):
     hooks = AttentionHooks(unet)
-    with pytest.raises(CaptureError, match=r"on must be one of probs, out\. Got 'logits' instead"):
-        hooks.edit(zero, on="logits")
+    with pytest.raises(
+        CaptureError, match=r"on must be one of q, k, v, .*out\. Got 'mask' instead"
+    ):
+        hooks.edit(zero, on="mask")
     with pytest.raises(CaptureError, match="heads must be numbers of heads, or None for all"):
         hooks.edit(zero, heads=[])
 

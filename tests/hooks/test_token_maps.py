@@ -11,6 +11,7 @@ import attnprobe as ap
 from attnprobe import AttnProbeError
 from attnprobe.hooks import AttentionHooks, Keep, TokenMaps, Tokens
 from attnprobe.hooks.recorders import token_places
+from attnprobe.label import CrossAttention, PromptLabels
 from attnprobe.models import ModelSpec
 from tests.conftest import small_unet
 from tests.hooks.calls import eager, random_call
@@ -273,3 +274,17 @@ def test_batch_items_share_places():
     with torch.no_grad(), ap.capture(model, ap.Layers(kind="cross"), TokenMaps({"a": (6,)})) as c:
         model(torch.randn(3, 4, 16, 24), 300, torch.randn(3, 7, 24))
     assert c[c.layers[0]["name"]].shape == (3, 16 * 24, 1)
+
+
+def test_one_word_is_as_good_as_a_list_of_it(clip):
+    one, several = (TokenMaps.of(clip, "a cat", words) for words in ("cat", ["cat"]))
+    assert one == several
+    assert ap.Probe(words="cat") == ap.Probe(words=("cat",))
+    assert ap.WordMaps(torch.ones(1, 2, 2), "cat").words == ("cat",)
+    assert CrossAttention(words="cat") == CrossAttention(words=["cat"])
+    assert PromptLabels(names="cat") == PromptLabels(names=("cat",))
+    said = ["label.use=cross-attention", "label.words=cat", "probe.prompt=a cat"]
+    recipe = ap.load_recipe("diffseg", said)
+    assert recipe.label.words == ("cat",)
+    with pytest.raises(AttnProbeError, match=r"Probe.words"):
+        ap.Probe(words="")

@@ -63,7 +63,6 @@ def test_one_side_of_a_grid_is_that_of_a_square(base):
     ("key", "data", "example"),
     [
         ("probe.timesteps", 100, [100]),
-        ("probe.words", "star", ["star"]),
         ("aggregate.grids", 32, [32]),
         ("model", "tiny", {"preset": "tiny"}),
         ("model", "sd41", {"preset": "sd21"}),

@@ -11,7 +11,7 @@ from attnprobe.errors import AttnProbeError
 from attnprobe.fields import Segmentation, WordMaps
 from attnprobe.pictures.palette import palette
 from attnprobe.view import COLUMN, PAGE, attention_grid, head_grid, proposals, word_maps
-from attnprobe.view.plots.attention import _short
+from attnprobe.view.plots.attention import short_names
 from tests.view.figures import at, at_each, check_legible
 
 VIRIDIS = colormaps["viridis"]
@@ -80,7 +80,7 @@ def test_attention_grid_is_layers_by_steps(unet):
     ],
 )
 def test_layers_have_short_names_that_differ(names, short):
-    assert _short(names) == short
+    assert short_names(names) == short
 
 
 def test_without_a_place_it_is_the_mean_over_queries(unet):

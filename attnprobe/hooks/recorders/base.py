@@ -29,6 +29,8 @@ class Recorder(ABC):
             a mean is taken by default if ``steps`` is among them, and refused if not.
         probabilities: whether all that is kept lies between 0 and 1, so that half precision is
             scaled up first.
+        of_text: whether it is made for layers that look at text, which are then those of a capture
+            that says none.
 
     Examples:
         >>> class Peak(ap.Recorder):
@@ -38,6 +40,7 @@ class Recorder(ABC):
 
     linear: frozenset[Axis] = frozenset()
     probabilities: bool = False
+    of_text: bool = False
 
     @abstractmethod
     def record(self, call: AttentionCall) -> Value | None:

@@ -4,15 +4,13 @@ from __future__ import annotations
 
 import itertools
 import re
+from dataclasses import dataclass
 from typing import Any
 
 from attnprobe.errors import CaptureError, did_you_mean
 
 _LETTER = "[0-9A-Za-zÀ-ԯ]"
 """Latin, Greek and Cyrillic, which part words by spaces; Chinese or Thai have no such borders."""
-
-_LONG = 1 << 20
-"""A tokenizer with no limit says an astronomical one."""
 
 
 def find_word(prompt: str, word: str) -> re.Match[str] | None:
@@ -44,20 +42,75 @@ def token_places(tokenizer: Any, prompt: str, word: str) -> tuple[int, ...]:
         CaptureError: the word does not occur in the prompt, or in a part that is cut off, or the
             tokenizer can't tell where its tokens lie.
     """
-    _check_tokenizer(tokenizer)
     found = require_word(prompt, word)
+    return read_prompt(tokenizer, prompt).places(range(*found.span()), f"the word {word!r}")
+
+
+@dataclass(frozen=True)
+class ReadPrompt:
+    """A prompt as a tokenizer reads it.
+
+    Args:
+        ids: numbers of its tokens, special ones among them, without padding.
+        spans: where each token lies in the text that is tokenized; special ones lie nowhere.
+        whole: the same if nothing were cut off.
+        origins: where in the prompt each character of that text comes from.
+        limit: how many tokens the tokenizer takes.
+    """
+
+    ids: tuple[int, ...]
+    spans: list[tuple[int, int]]
+    whole: list[tuple[int, int]]
+    origins: list[int]
+    limit: int
+
+    def places(self, characters: range, what: str) -> tuple[int, ...]:
+        """The places of the tokens that some characters of the prompt are in.
+
+        Raises:
+            CaptureError: they are cut off or in no token; `what` they are is said.
+        """
+        wanted = {place for place, origin in enumerate(self.origins) if origin in characters}
+        there, read = (
+            [place for place, span in enumerate(spans) if not wanted.isdisjoint(range(*span))]
+            for spans in (self.whole, self.spans)
+        )
+        if not there:
+            raise CaptureError(f"the tokenizer makes no token of {what}")
+        if read != there:
+            raise CaptureError(
+                f"{what} is cut off: of the prompt the tokenizer takes {self.limit} tokens"
+            )
+        return tuple(read)
+
+
+def read_prompt(tokenizer: Any, prompt: str) -> ReadPrompt:
+    """The prompt's tokens and where in it they come from, as a pipeline has them made.
+
+    Raises:
+        CaptureError: the tokenizer can't tell where its tokens lie.
+    """
+    _check_tokenizer(tokenizer)
     text, origins = _converted(tokenizer, prompt)
     limit = tokenizer.model_max_length
-    limited = {"truncation": True, "max_length": limit} if limit < _LONG else {}
-    spans = tokenizer(text, return_offsets_mapping=True, **limited).offset_mapping
-    wanted = {place for place, origin in enumerate(origins) if origin in range(*found.span())}
-    # special tokens lie nowhere: start = stop
-    places = [place for place, span in enumerate(spans) if not wanted.isdisjoint(range(*span))]
-    if not places or spans[places[-1]][1] <= max(wanted):
-        raise CaptureError(
-            f"the word {word!r} is cut off: of the prompt the tokenizer takes {limit} tokens"
-        )
-    return tuple(places)
+    whole = tokenizer(text, return_offsets_mapping=True, verbose=False)
+    read = whole
+    if len(whole.input_ids) > limit:
+        cut = {"truncation": True, "max_length": limit}
+        read = tokenizer(text, return_offsets_mapping=True, **cut)
+    spans, all_spans = (token_spans(tokenizer, each) for each in (read, whole))
+    return ReadPrompt(tuple(read.input_ids), spans, all_spans, origins, limit)
+
+
+def token_spans(tokenizer: Any, read: Any) -> list[tuple[int, int]]:
+    """Where each token of a tokenized text lies in it; nowhere, start = stop, special ones.
+
+    A sign for a space that T5's kind puts before the text is told to lie on its first letter, which
+    it is not made of.
+    """
+    pieces = tokenizer.convert_ids_to_tokens(read["input_ids"])
+    spans = zip(pieces, read["offset_mapping"], strict=True)
+    return [(start, start) if piece == "▁" else (start, stop) for piece, (start, stop) in spans]
 
 
 def _check_tokenizer(tokenizer: Any) -> None:

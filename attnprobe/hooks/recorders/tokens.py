@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Annotated, Any
 
@@ -11,7 +12,8 @@ from annotated_types import Ge, MinLen
 from attnprobe.errors import CaptureError
 from attnprobe.hooks.call import AttentionCall
 from attnprobe.hooks.recorders.base import EVERY_AXIS, Recorder
-from attnprobe.hooks.recorders.places import token_places
+from attnprobe.hooks.recorders.places import require_word
+from attnprobe.hooks.recorders.reading import reading_of
 from attnprobe.registry import checked
 
 Place = Annotated[int, Ge(0)]
@@ -32,7 +34,7 @@ class TokenMaps(Recorder):
         tokens: word -> the places of its tokens in the text; `TokenMaps.of` finds them.
 
     Examples:
-        >>> ap.TokenMaps.of(pipe.tokenizer, "a red disc", ["disc"])
+        >>> ap.TokenMaps.of(pipe, "a red disc", "disc")
         TokenMaps(tokens={'disc': (3,)})
     """
 
@@ -40,23 +42,49 @@ class TokenMaps(Recorder):
 
     linear = EVERY_AXIS
     probabilities = True
+    of_text = True
 
     @classmethod
-    def of(cls, tokenizer: Any, prompt: str, words: list[str] | tuple[str, ...]) -> TokenMaps:
+    def of(cls, source: Any, prompt: str, words: str | Collection[str]) -> TokenMaps:
         """Find the words' tokens in a prompt; each word's first occurrence counts.
 
         Places are counted in what a pipeline has the tokenizer make of the prompt: tokens of
         textual inversions stand for all their vectors.
 
+        Args:
+            source: a tokenizer; a pipeline with a UNet, whose text encoders are seen to be given
+                the tokens; or a `Model`, of transformers' families too.
+            prompt: the text.
+            words: a word, or several; each may be several words in a row.
+
         Raises:
             CaptureError: a word does not occur in the prompt, or in a part that is cut off, the
-                prompt alone doesn't tell where its tokens lie in the text, or what is given is no
-                tokenizer, prompt or list of words.
+                source doesn't tell where its tokens lie in the text, or what is given is no
+                tokenizer, pipeline, prompt or word.
         """
-        _check_given(tokenizer, prompt, words)
-        return cls({word: token_places(tokenizer, prompt, word) for word in words})
+        _check_given(prompt, words)
+        names = [words] if isinstance(words, str) else [*words]
+        if callable(getattr(source, "places", None)):
+            return cls(source.places(prompt, tuple(names)))
+        found = {name: range(*require_word(prompt, name).span()) for name in names}
+        read = reading_of(source, prompt, "TokenMaps.of")
+        return cls({name: read.places(at, f"the word {name!r}") for name, at in found.items()})
 
     def record(self, call: AttentionCall) -> torch.Tensor | None:
+        columns = self.columns(call)
+        if columns is None:
+            return None
+        maps = torch.cat([call.over_heads(probs) @ columns for _, probs in call.chunks()], 1)
+        return torch.stack([maps[i, call.image_queries(i)] for i in range(call.shape[0])])
+
+    def columns(self, call: AttentionCall) -> torch.Tensor | None:
+        """(batch, keys, words): 1 where a key is one of a word's tokens.
+
+        None of a call whose keys are a reference picture's, or nobody knows what.
+
+        Raises:
+            CaptureError: the keys hold no text, or too short a one.
+        """
         batch, _, _, keys = call.shape
         roles = {role for item in range(batch) for role, _ in call.keys.roles(item)}
         if not roles or roles <= {"reference", "other"}:
@@ -76,8 +104,7 @@ class TokenMaps(Recorder):
                         f"{text.stop - text.start} text tokens"
                     )
                 columns[item, [text.start + place for place in places], number] = 1
-        maps = torch.cat([call.over_heads(probs) @ columns for _, probs in call.chunks()], 1)
-        return torch.stack([maps[item, call.image_queries(item)] for item in range(batch)])
+        return columns
 
 
 @checked
@@ -98,6 +125,7 @@ class TextMaps(Recorder):
 
     linear = EVERY_AXIS
     probabilities = True
+    of_text = True
 
     def record(self, call: AttentionCall) -> torch.Tensor | None:
         batch = call.shape[0]
@@ -109,23 +137,10 @@ class TextMaps(Recorder):
         )
 
 
-def _check_given(tokenizer: Any, prompt: Any, words: Any) -> None:
-    """Refuse what looks like a tokenizer, a prompt or words and is none."""
-    if not callable(getattr(tokenizer, "tokenize", None)):
-        inner = getattr(tokenizer, "pipe", tokenizer)
-        has = "pipe.tokenizer" if hasattr(inner, "tokenizer") else "a pipeline's tokenizer"
-        raise CaptureError(
-            f"TokenMaps.of wants a tokenizer, such as {has}. Got {type(tokenizer).__name__}."
-        )
+def _check_given(prompt: Any, words: Any) -> None:
+    """Refuse what looks like a prompt or words and is none."""
     if not isinstance(prompt, str):
         raise CaptureError(f"TokenMaps.of wants one prompt, a text. Got {prompt!r} instead.")
-    if isinstance(words, str):
-        raise CaptureError(
-            f"TokenMaps.of wants a list of words, such as [{words!r}]. Got {words!r}."
-        )
-    if (
-        not isinstance(words, list | tuple)
-        or not words
-        or not all(isinstance(w, str) for w in words)
-    ):
-        raise CaptureError(f"TokenMaps.of wants a list of words. Got {words!r} instead.")
+    several = isinstance(words, Collection) and not isinstance(words, dict)
+    if not several or not words or not all(isinstance(word, str) for word in words):
+        raise CaptureError(f"TokenMaps.of wants a word or a list of words. Got {words!r} instead.")

@@ -13,6 +13,7 @@ from attnprobe.hooks.call import AttentionCall
 from attnprobe.hooks.layout import Tokens
 from attnprobe.hooks.recorders.base import EVERY_AXIS, Recorder
 from attnprobe.hooks.recorders.head_mean import head_mean
+from attnprobe.hooks.recorders.tokens import TokenMaps
 from attnprobe.registry import checked
 from attnprobe.resample import nearest_cells
 
@@ -68,8 +69,11 @@ class HeadMax(Recorder):
 class PerHead(Recorder):
     """Every head's probabilities: (batch, heads, queries, keys) float32. Large.
 
+    Or every head's maps of words alone: (batch, heads, image queries, words); see `TokenMaps`.
+
     Args:
         heads: which heads; all of them if none are given.
+        words: whose maps, such as ``TokenMaps.of(pipe, prompt, "star")``; whole maps by default.
 
     Examples:
         >>> layers = ap.Layers(kind="self", block="mid")
@@ -80,24 +84,44 @@ class PerHead(Recorder):
     """
 
     heads: tuple[Annotated[int, Ge(0)], ...] = ()
+    words: TokenMaps | None = None
 
     linear = EVERY_AXIS
     probabilities = True
 
-    def record(self, call: AttentionCall) -> torch.Tensor:
+    @property
+    def of_text(self) -> bool:  # type: ignore[override]
+        """Whether words are kept."""
+        return self.words is not None
+
+    def record(self, call: AttentionCall) -> torch.Tensor | None:
         batch, heads, queries, keys = call.shape
         chosen = list(self.heads or range(heads))
         if max(chosen) >= heads:
             raise CaptureError(
                 f"PerHead.heads: {call.name} has heads 0 to {heads - 1}. Got {max(chosen)} instead."
             )
+        if self.words is not None:
+            return _of_words(call, chosen, self.words)
         kept = call.q.new_empty((batch, len(chosen), queries, keys), dtype=torch.float32)
         for rows, probs in call.chunks():
             kept[:, :, rows] = probs[:, chosen]
         return kept
 
     def maps(self, value: torch.Tensor, queries: Tokens, keys: Tokens, item: int) -> torch.Tensor:
+        if self.words is not None:
+            return super().maps(value, queries, keys, item)
         return value[:, queries.run("image", item), keys.run("image", item)].mean(0)
+
+
+def _of_words(call: AttentionCall, heads: list[int], words: TokenMaps) -> torch.Tensor | None:
+    """(batch, heads, image queries, words)."""
+    columns = words.columns(call)
+    if columns is None:
+        return None
+    maps = [probs[:, heads] @ columns[:, None] for _, probs in call.chunks()]
+    each = torch.cat(maps, 2)
+    return torch.stack([each[i, :, call.image_queries(i)] for i in range(call.shape[0])])
 
 
 @checked

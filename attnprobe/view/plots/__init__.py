@@ -6,7 +6,12 @@ from attnprobe.view.plots.matrix import affinity
 from attnprobe.view.plots.plot import COLUMN, PAGE, Plot, style
 from attnprobe.view.plots.soft import proposals
 from attnprobe.view.plots.steps import segments_over_time
-from attnprobe.view.plots.words import word_maps
+from attnprobe.view.plots.words import (
+    word_maps,
+    word_over_heads,
+    word_over_layers,
+    word_over_steps,
+)
 
 __all__ = [
     "COLUMN",
@@ -20,4 +25,7 @@ __all__ = [
     "style",
     "threshold_curve",
     "word_maps",
+    "word_over_heads",
+    "word_over_layers",
+    "word_over_steps",
 ]

@@ -25,7 +25,7 @@ from attnprobe.view.plots.panels import (
 from attnprobe.view.plots.plot import PAGE, Plot, style
 
 if TYPE_CHECKING:
-    from attnprobe.hooks.records import Item
+    from attnprobe.hooks.rows import Item
     from attnprobe.pipeline import ImageLike
 
 
@@ -59,7 +59,7 @@ def attention_grid(
     records = _records(capture)
     columns = _steps(records, steps, columns_for(width - 0.7))
     fields = [records.fields(item, step) for step in columns]
-    names = _short([field.origin for field in fields[0]])
+    names = short_names([field.origin for field in fields[0]])
     picture = None if image is None else as_image(image)
     plot = Plot(width)
     count = len(names) * len(columns)
@@ -149,7 +149,7 @@ def _step_title(records: Records, step: int | None) -> str:
     return f"step {step}" + (f"\nt = {time:.0f}" if time is not None else "")
 
 
-def _short(names: list[str]) -> list[str]:
+def short_names(names: list[str]) -> list[str]:
     """Layers' names as a label has room for: ``up_blocks.0.attentions.1…attn1`` is ``up 0.1``."""
     words = [re.sub("_?(transformer)?_blocks?$", "", name.partition(".")[0]) for name in names]
     numbers = [re.findall(r"\.(\d+)", name) for name in names]
