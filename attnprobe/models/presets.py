@@ -49,6 +49,11 @@ PRESETS: dict[str, Preset] = {
         "Stable Diffusion XL, 1024 px",
         _ARCHITECTURES / "sdxl.json",
     ),
+    "ssd1b": Preset(
+        "segmind/SSD-1B",
+        "SSD-1B, a distilled Stable Diffusion XL, 1024 px",
+        _ARCHITECTURES / "ssd1b.json",
+    ),
     "sd3": Preset(
         "stabilityai/stable-diffusion-3-medium-diffusers",
         "Stable Diffusion 3 medium, 1024 px",

@@ -29,8 +29,8 @@ class ModelSpec:
     Only safetensors are loaded, and never code from a model's repository.
 
     Args:
-        preset: ``tiny`` (embedded), ``sd14``, ``sd15``, ``sd21``, ``sdxl``, ``sd3``, ``sd35``,
-            ``flux-dev``, ``flux-schnell``, ``flux2``, ``qwen-image``, ``z-image``,
+        preset: ``tiny`` (embedded), ``sd14``, ``sd15``, ``sd21``, ``sdxl``, ``ssd1b``, ``sd3``,
+            ``sd35``, ``flux-dev``, ``flux-schnell``, ``flux2``, ``qwen-image``, ``z-image``,
             ``pixart-sigma`` or ``sana``.
         repo: a local folder or hub name such as ``org/name``, instead of a preset.
         revision: commit, tag or branch on the hub.

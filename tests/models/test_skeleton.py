@@ -38,6 +38,18 @@ def test_presets_are_the_published_architectures(preset, parameters, layers):
     assert len(attention_layers(denoiser)) == layers
 
 
+def test_ssd1b_has_the_published_depths():
+    """Transformers of each attention, down and up, as the distilled model is described."""
+    unet = skeleton("ssd1b")
+    depths = [
+        [len(each.transformer_blocks) for each in getattr(block, "attentions", ())]
+        for block in (*unet.down_blocks, unet.mid_block, *unet.up_blocks)
+    ]
+    assert depths == [[], [2, 2], [4, 4], [], [4, 4, 10], [2, 1, 1], []]
+    assert len(unet.mid_block.resnets) == 1
+    assert 1.3e9 <= sum(p.numel() for p in unet.parameters()) < 1.35e9
+
+
 @pytest.mark.parametrize(
     ("preset", "tokens", "text"), [("sd3", 4096, 333), ("flux-dev", 4096, 512)]
 )
